@@ -1,0 +1,194 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/offsets"
+)
+
+const (
+	firstBackoff = 500 * time.Millisecond
+	maxBackoff   = time.Minute
+	// forgetEvery and forgetStep bound how long ids outlive their use, and how
+	// much of a step their tombstones may be.
+	forgetEvery = 15 * time.Second
+	forgetStep  = 10_000
+)
+
+// cover reads one interval and returns when all of it is durable. finish enters
+// it in the ledger, in the step that holds its last page (invariant 3).
+func (p *Poller) cover(ctx context.Context, r audit.Read, again bool, finish func(offsets.Ledger) offsets.Ledger) error {
+	to := p.bulk
+	if r.Purpose == audit.Tail {
+		to = p.urgent
+	}
+	done := make(chan struct{})
+	err := p.src.Read(ctx, r, func(page audit.Page, last bool) error {
+		d := &delivery{read: r, page: page, again: again}
+		if last {
+			d.finish, d.done = finish, done
+		}
+		select {
+		case to <- d:
+			return nil
+		case <-ctx.Done():
+			page.Release()
+			return context.Cause(ctx)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// tailLoop polls the newest events of a stream until ctx ends.
+func (p *Poller) tailLoop(ctx context.Context, s audit.Stream) error {
+	for {
+		started := time.Now()
+		err := p.persist(ctx, "tail "+s.Name, func() error { return p.poll(ctx, s) })
+		if err != nil {
+			return err
+		}
+		if !sleep(ctx, p.cfg.PollInterval-time.Since(started)) {
+			return nil
+		}
+	}
+}
+
+// poll reads the newest events of a stream once.
+func (p *Poller) poll(ctx context.Context, s audit.Stream) error {
+	now := p.now()
+	l, _ := p.ledger(s.Name)
+	l, stepped := rewind(l, now)
+	if stepped {
+		p.log.Warn("the ledger reaches into the future of the API's clock; what is not past is read again",
+			zap.String("stream", s.Name), zap.Time("api_now", now))
+	}
+	read, behind := tail(l, now, retentionEdge(now, s.Retention), p.cfg.PollOverlap)
+	if read.Empty() {
+		return nil
+	}
+	err := p.cover(ctx, audit.Read{Stream: s.Name, Interval: read, Purpose: audit.Tail}, false, func(l offsets.Ledger) offsets.Ledger {
+		l, _ = rewind(l, now)
+		return l.Cover(read).Want(behind)
+	})
+	if err == nil {
+		p.stats.polled(s.Name, time.Now())
+	}
+	return err
+}
+
+// sweepLoop reads again, at every age, what was covered when it was younger.
+func (p *Poller) sweepLoop(ctx context.Context, streams []audit.Stream) error {
+	for {
+		worked := false
+		for _, s := range streams {
+			for _, age := range p.cfg.SweepAges {
+				err := p.persist(ctx, "sweep "+s.Name, func() error {
+					did, err := p.sweepOnce(ctx, s, age)
+					worked = worked || did
+					return err
+				})
+				if err != nil {
+					return err
+				}
+			}
+		}
+		if !worked && !sleep(ctx, min(p.cfg.PollInterval, time.Second)) {
+			return nil
+		}
+	}
+}
+
+func (p *Poller) sweepOnce(ctx context.Context, s audit.Stream, age time.Duration) (worked bool, err error) {
+	now := p.now()
+	l, _ := p.ledger(s.Name)
+	piece, mark, due := sweep(l, age, now, retentionEdge(now, s.Retention),
+		sweepEvery(age, p.cfg.PollInterval), p.longest(s), p.youngReadings(s.Name, age))
+	if !due {
+		return false, nil
+	}
+	finish := func(l offsets.Ledger) offsets.Ledger {
+		l = l.Clone()
+		l.Sweeps[age] = mark
+		return l
+	}
+	if piece.Empty() {
+		return true, p.do(ctx, func(b *stepBuilder) { b.change(s.Name, finish) })
+	}
+	return true, p.cover(ctx, audit.Read{Stream: s.Name, Interval: piece, Purpose: audit.Sweep}, false, finish)
+}
+
+// longest is the longest interval that is read as one piece.
+func (p *Poller) longest(s audit.Stream) time.Duration {
+	if s.MaxWindow > 0 {
+		return min(p.cfg.BackfillChunk, s.MaxWindow)
+	}
+	return p.cfg.BackfillChunk
+}
+
+// forgetLoop tombstones ids that no reading can meet any more.
+func (p *Poller) forgetLoop(ctx context.Context) error {
+	for sleep(ctx, forgetEvery) {
+		for more := true; more; {
+			if err := p.do(ctx, func(b *stepBuilder) { more = b.forget(forgetStep) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// persist tries until it works, ctx ends (then it returns its cause) or the
+// error is one that only another configuration mends.
+func (p *Poller) persist(ctx context.Context, what string, try func() error) error {
+	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		err := try()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil:
+			p.stats.succeeded(what)
+			return nil
+		case errors.Is(err, ErrConfiguration):
+			return err
+		}
+		p.stats.failed(what, err)
+		wait := jitter(backoff)
+		p.log.Warn("reading failed, trying again", zap.String("what", what), zap.Error(err), zap.Duration("in", wait))
+		if !sleep(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// jitter spreads a pause over its second half, so that replicas and chunks that
+// failed together do not come back together.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// sleep returns false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

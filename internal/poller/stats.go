@@ -1,0 +1,158 @@
+package poller
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"genesys-audit-connector/internal/offsets"
+)
+
+// Stats counts what a process has done. It outlives the terms of a Poller and
+// is safe for concurrent use.
+type Stats struct {
+	mu      sync.Mutex
+	buckets []time.Duration // upper bounds of lateness, ascending
+	counts  Counts
+	failing map[string]Failure
+}
+
+// Counts are totals since the process started.
+type Counts struct {
+	Published  int
+	Unusable   int // published events that lack an id or a time
+	Steps      int
+	IDs        int // remembered now
+	Streams    map[string]StreamCounts
+	LastCommit time.Time
+}
+
+// StreamCounts are the totals of one stream.
+type StreamCounts struct {
+	Duplicates int
+	LastPoll   time.Time
+	Late       []int // by bucket of lateness; one more than there are bounds
+	LateSum    time.Duration
+}
+
+// Failure is something that does not work at the moment.
+type Failure struct {
+	What  string
+	Err   error
+	Since time.Time // of the first failure in a row
+	Last  time.Time
+	Times int
+}
+
+// NewStats makes counters whose lateness buckets end at the overlap and at each sweep age.
+func NewStats(overlap time.Duration, ages []time.Duration) *Stats {
+	buckets := append([]time.Duration{overlap}, ages...)
+	slices.Sort(buckets)
+	return &Stats{
+		buckets: slices.Compact(buckets), failing: make(map[string]Failure),
+		counts: Counts{Streams: make(map[string]StreamCounts)},
+	}
+}
+
+// LateBuckets are the upper bounds of the lateness buckets, ascending.
+func (s *Stats) LateBuckets() []time.Duration { return s.buckets }
+
+// Counts is a copy of the totals.
+func (s *Stats) Counts() Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts
+	c.Streams = maps.Clone(c.Streams)
+	for name, sc := range c.Streams {
+		sc.Late = slices.Clone(sc.Late)
+		c.Streams[name] = sc
+	}
+	return c
+}
+
+// Failing is what does not work at the moment, the longest standing first.
+func (s *Stats) Failing() []Failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.failing), func(a, b Failure) int { return a.Since.Compare(b.Since) })
+}
+
+// Failed notes that something did not work, for parts that the poller does not know.
+func (s *Stats) Failed(what string, err error) { s.failed(what, err) }
+
+// Succeeded notes that it works again.
+func (s *Stats) Succeeded(what string) { s.succeeded(what) }
+
+func (s *Stats) failed(what string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.failing[what]
+	if f.Times == 0 {
+		f = Failure{What: what, Since: time.Now()}
+	}
+	f.Err, f.Last, f.Times = err, time.Now(), f.Times+1
+	s.failing[what] = f
+}
+
+func (s *Stats) succeeded(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.failing, what)
+}
+
+func (s *Stats) polled(stream string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sc := s.counts.Streams[stream]
+	sc.LastPoll = at
+	s.counts.Streams[stream] = sc
+}
+
+func (s *Stats) committed(b *stepBuilder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts.Steps++
+	s.counts.Published += len(b.step.Events)
+	for _, e := range b.step.Events {
+		if e.Event.Problem != "" {
+			s.counts.Unusable++
+		}
+	}
+	s.counts.IDs = b.p.ids.Len()
+	s.counts.LastCommit = time.Now()
+	for stream, n := range b.duplicates {
+		sc := s.counts.Streams[stream]
+		sc.Duplicates += n
+		s.counts.Streams[stream] = sc
+	}
+	for stream, late := range b.late {
+		sc := s.counts.Streams[stream]
+		if sc.Late == nil {
+			sc.Late = make([]int, len(s.buckets)+1)
+		}
+		for _, d := range late {
+			i, _ := slices.BinarySearch(s.buckets, d)
+			sc.Late[i]++
+			sc.LateSum += d
+		}
+		s.counts.Streams[stream] = sc
+	}
+}
+
+// cure tells an operator how to have a refused event taken.
+func cure(r *RefusedError) string {
+	return fmt.Sprintf("raise max.message.bytes of topic %s above %d", r.Topic, r.Size)
+}
+
+// Ledgers is a copy of the ledgers of the streams that are read.
+func (p *Poller) Ledgers() map[string]offsets.Ledger {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[string]offsets.Ledger, len(p.streams))
+	for _, s := range p.streams {
+		out[s.Name] = p.ledgers[s.Name]
+	}
+	return out
+}
