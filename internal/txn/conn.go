@@ -1,0 +1,261 @@
+package txn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
+	"github.com/segmentio/kafka-go/protocol/saslhandshake"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// maxIdle is how long a connection may rest and be used again. Brokers close theirs after 10 min
+// (connections.max.idle.ms), the network between often after 5; a request on one that was closed unseen would be
+// indefinite and cost a reload.
+const maxIdle = time.Minute
+
+// errNotSent marks a request of which no byte was written: it is certain not to be applied.
+var errNotSent = errors.New("not sent")
+
+// conns are one owner's connections, one to a broker, each with at most one request in flight. A Producer owns its
+// own, so that dropping them after an indefinite answer leaves none of its requests anywhere but in a broker's hands.
+type conns struct {
+	cluster *Cluster
+
+	mu     sync.Mutex
+	closed bool
+	byAddr map[string]*conn
+}
+
+func newConns(c *Cluster) *conns { return &conns{cluster: c, byAddr: map[string]*conn{}} }
+
+// roundTrip sends a request and returns its answer, dialling first where needed. It never sends twice. When it returns
+// an error, either errNotSent is in it, or the connection is closed and whether the request was applied is unknown.
+func (s *conns) roundTrip(ctx context.Context, addr string, req protocol.Message) (protocol.Message, error) {
+	c, err := s.at(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	return c.roundTrip(ctx, s.cluster, req)
+}
+
+// at returns the connection to an address, not yet dialled where it is new.
+func (s *conns) at(addr string) (*conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, net.ErrClosed
+	}
+	c := s.byAddr[addr]
+	if c == nil {
+		c = &conn{addr: addr}
+		s.byAddr[addr] = c
+	}
+	return c, nil
+}
+
+func (s *conns) connected(addr string) bool {
+	s.mu.Lock()
+	c := s.byAddr[addr]
+	s.mu.Unlock()
+	return c != nil && c.isOpen()
+}
+
+// drop closes every connection now, also under a request. The next request dials again.
+func (s *conns) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.byAddr {
+		c.hangUp()
+	}
+	clear(s.byAddr)
+}
+
+// close drops every connection and lets none be opened again.
+func (s *conns) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.drop()
+}
+
+// conn is one connection, opened at its first request and again after it was closed.
+type conn struct {
+	addr string
+
+	turn sync.Mutex // held from writing a request to having its answer
+
+	mu     sync.Mutex // protects what follows; held briefly
+	net    net.Conn   // nil while closed
+	wire   *protocol.Conn
+	usable time.Time // until when it may be used for a new request
+	expiry time.Time // end of the SASL session, after which a broker hangs up; zero without one
+}
+
+func (c *conn) isOpen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.net != nil
+}
+
+func (c *conn) hangUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.net != nil {
+		_ = c.net.Close()
+	}
+	c.net, c.wire = nil, nil
+}
+
+func (c *conn) roundTrip(ctx context.Context, cluster *Cluster, req protocol.Message) (protocol.Message, error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	wire, err := c.open(ctx, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", errNotSent, c.addr, err)
+	}
+	// A context that ends closes the connection: nothing of this request is written after roundTrip has returned.
+	stop := context.AfterFunc(ctx, c.hangUp)
+	res, err := wire.RoundTrip(req)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		c.hangUp()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, fmt.Errorf("%s at %s: %w", req.ApiKey(), c.addr, err)
+	}
+	c.used()
+	return res, nil
+}
+
+// used puts off the time at which the connection counts as idle, but never past the end of its SASL session.
+func (c *conn) used() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.usable = time.Now().Add(maxIdle)
+	if !c.expiry.IsZero() && c.usable.After(c.expiry) {
+		c.usable = c.expiry
+	}
+}
+
+// open returns the connection ready for a request, dialled anew if it rested for too long or the broker has closed it.
+func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, error) {
+	c.mu.Lock()
+	wire, stale := c.wire, c.net != nil && (time.Now().After(c.usable) || hungUp(c.net))
+	c.mu.Unlock()
+	if wire != nil && !stale {
+		return wire, ctx.Err()
+	}
+	c.hangUp()
+	ctx, cancel := context.WithTimeout(ctx, cluster.config.DialTimeout)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	wire, expiry, err := handshake(ctx, raw, c.addr, cluster.config)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = raw.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, err
+	}
+	c.mu.Lock()
+	c.net, c.wire, c.expiry = raw, wire, expiry
+	c.mu.Unlock()
+	c.used()
+	return wire, nil
+}
+
+// handshake negotiates TLS, the API versions and SASL. It returns when the SASL session ends, zero if it doesn't.
+func handshake(ctx context.Context, raw net.Conn, addr string, config Config) (*protocol.Conn, time.Time, error) {
+	host, portText, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	if config.TLS != nil {
+		secured := config.TLS.Clone()
+		if secured.ServerName == "" {
+			secured.ServerName = host
+		}
+		raw = tls.Client(raw, secured)
+	}
+	wire := protocol.NewConn(raw, config.ClientID)
+	res, err := wire.RoundTrip(&apiversions.Request{})
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("api versions: %w", err)
+	}
+	served := res.(*apiversions.Response)
+	if served.ErrorCode != 0 {
+		return nil, time.Time{}, fmt.Errorf("api versions: %w", kafka.Error(served.ErrorCode))
+	}
+	versions := make(map[protocol.ApiKey]int16, len(served.ApiKeys))
+	for _, k := range served.ApiKeys {
+		key := protocol.ApiKey(k.ApiKey)
+		versions[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
+	}
+	wire.SetVersions(versions)
+	if config.SASL == nil {
+		return wire, time.Time{}, nil
+	}
+	port, _ := net.LookupPort("tcp", portText)
+	ctx = sasl.WithMetadata(ctx, &sasl.Metadata{Host: host, Port: port})
+	expiry, err := authenticate(ctx, wire, config.SASL)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("sasl %s: %w", config.SASL.Name(), err)
+	}
+	return wire, expiry, nil
+}
+
+// authenticate runs the SASL exchange. KIP-368: a broker may say how long the session lasts and then hangs up on any
+// other request than a new exchange; the connection is dialled anew well before.
+func authenticate(ctx context.Context, wire *protocol.Conn, mechanism sasl.Mechanism) (time.Time, error) {
+	res, err := wire.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if code := res.(*saslhandshake.Response).ErrorCode; code != 0 {
+		return time.Time{}, codeError(kafka.Error(code), "Authenticate", mechanism.Name())
+	}
+	session, state, err := mechanism.Start(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for {
+		res, err := wire.RoundTrip(&saslauthenticate.Request{AuthBytes: state})
+		if err != nil {
+			return time.Time{}, err
+		}
+		answer := res.(*saslauthenticate.Response)
+		if answer.ErrorCode != 0 {
+			return time.Time{}, fmt.Errorf("%w: %s", codeError(kafka.Error(answer.ErrorCode), "Authenticate", mechanism.Name()), answer.ErrorMessage)
+		}
+		done, next, err := session.Next(ctx, answer.AuthBytes)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if done {
+			if answer.SessionLifetimeMs <= 0 {
+				return time.Time{}, nil
+			}
+			return time.Now().Add(time.Duration(answer.SessionLifetimeMs) * time.Millisecond * 8 / 10), nil
+		}
+		state = next
+	}
+}
