@@ -1,0 +1,217 @@
+package txn
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/consumer"
+	"github.com/segmentio/kafka-go/protocol/joingroup"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// The environment that turns the test binary into one replica.
+const replicaBrokers, replicaSession = "TXN_TEST_REPLICA_BROKERS", "TXN_TEST_REPLICA_SESSION"
+
+func TestMain(m *testing.M) {
+	if brokers := os.Getenv(replicaBrokers); brokers != "" {
+		runReplica(strings.Split(brokers, ","), os.Getenv(replicaSession))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// runReplica takes part in an election until SIGTERM and prints a line whenever it leads or no longer does.
+func runReplica(brokers []string, session string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	timeout, err := time.ParseDuration(session)
+	if err != nil {
+		panic(err)
+	}
+	log := zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), os.Stderr, zap.DebugLevel))
+	c := Dial(Config{Brokers: brokers, ClientID: "replica", Logger: log})
+	defer c.Close()
+	e := c.NewElection(ElectionConfig{GroupID: "replicas", Topic: topicLog, SessionTimeout: timeout})
+	fmt.Println("started")
+	_ = e.Run(ctx, func(ctx context.Context) error {
+		fmt.Println("leads")
+		<-ctx.Done()
+		fmt.Println("lost")
+		return ctx.Err()
+	})
+	fmt.Println("left")
+}
+
+// replica is a process that takes part.
+type replica struct {
+	t     *testing.T
+	name  string
+	cmd   *exec.Cmd
+	lines chan string
+}
+
+func startReplica(t *testing.T, name string, brokers []string, session time.Duration) *replica {
+	t.Helper()
+	r := &replica{t: t, name: name, cmd: exec.Command(os.Args[0]), lines: make(chan string, 100)}
+	r.cmd.Env = append(os.Environ(), replicaBrokers+"="+strings.Join(brokers, ","), replicaSession+"="+session.String())
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := &strings.Builder{}
+	r.cmd.Stderr = logs
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(r.lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			r.lines <- s.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", name, logs)
+		}
+	})
+	r.expect("started", 10*time.Second)
+	return r
+}
+
+// expect waits for the next line and returns how long that took.
+func (r *replica) expect(line string, limit time.Duration) time.Duration {
+	r.t.Helper()
+	began := time.Now()
+	select {
+	case got, ok := <-r.lines:
+		if !ok || got != line {
+			r.t.Fatalf("%s: %q (%v), not %q", r.name, got, ok, line)
+		}
+	case <-time.After(limit):
+		r.t.Fatalf("%s: no %q within %v", r.name, line, limit)
+	}
+	return time.Since(began)
+}
+
+// quiet checks that the replica says nothing for a while.
+func (r *replica) quiet(d time.Duration) {
+	r.t.Helper()
+	select {
+	case got, ok := <-r.lines:
+		r.t.Fatalf("%s: unexpected %q (%v)", r.name, got, ok)
+	case <-time.After(d):
+	}
+}
+
+func (r *replica) signal(s os.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// testElection goes through a replica's fates, on whatever broker.
+func testElection(t *testing.T, brokers []string, session time.Duration) {
+	const slack = 2 * time.Second
+	a := startReplica(t, "a", brokers, session)
+	a.expect("leads", 20*time.Second)
+	b := startReplica(t, "b", brokers, session)
+	c := startReplica(t, "c", brokers, session)
+	// Newcomers take nothing from a live owner, in two rebalances or more.
+	a.quiet(session)
+	b.quiet(0)
+	c.quiet(0)
+
+	// A graceful stop hands over at once, to exactly one.
+	a.signal(syscall.SIGTERM)
+	a.expect("lost", slack)
+	a.expect("left", slack)
+	next, other := whoLeads(t, slack, b, c)
+
+	// kill -9: within the session time-out and 2 s.
+	next.signal(os.Kill)
+	took := other.expect("leads", session+slack)
+	t.Logf("takeover after kill -9: %v, session %v", took.Round(time.Millisecond), session)
+
+	// A frozen owner is replaced, and when it wakes it finds out and stands by.
+	d := startReplica(t, "d", brokers, session)
+	other.quiet(session / 2)
+	other.signal(syscall.SIGSTOP)
+	took = d.expect("leads", session+slack)
+	t.Logf("takeover after SIGSTOP: %v", took.Round(time.Millisecond))
+	other.signal(syscall.SIGCONT)
+	other.expect("lost", slack)
+	d.quiet(session)
+	other.quiet(0)
+
+	// The former zombie is a good standby.
+	d.signal(syscall.SIGTERM)
+	d.expect("lost", slack)
+	other.expect("leads", slack)
+}
+
+func whoLeads(t *testing.T, limit time.Duration, a, b *replica) (leader, other *replica) {
+	t.Helper()
+	select {
+	case line := <-a.lines:
+		if line != "leads" {
+			t.Fatalf("%s: %q", a.name, line)
+		}
+		b.quiet(500 * time.Millisecond)
+		return a, b
+	case line := <-b.lines:
+		if line != "leads" {
+			t.Fatalf("%s: %q", b.name, line)
+		}
+		a.quiet(500 * time.Millisecond)
+		return b, a
+	case <-time.After(limit):
+		t.Fatalf("nobody leads within %v", limit)
+		return nil, nil
+	}
+}
+
+func TestElectionAcrossProcesses(t *testing.T) {
+	fake, _ := fakeKafka(t, 2, kfake.GroupMinSessionTimeout(100*time.Millisecond))
+	testElection(t, fake.ListenAddrs(), 2*time.Second)
+}
+
+func TestAssignKeepsThePartition(t *testing.T) {
+	member := func(id string, owned uint32) joingroup.ResponseMember {
+		metadata, err := protocol.Marshal(consumer.MaxVersionSupported, consumer.Subscription{
+			Version: consumer.MaxVersionSupported, Topics: []string{"t"}, UserData: []byte{0, 0, 0, byte(owned)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return joingroup.ResponseMember{MemberID: id, Metadata: metadata}
+	}
+	for _, c := range []struct {
+		name    string
+		members []joingroup.ResponseMember
+		owner   string
+	}{
+		{"a single one", []joingroup.ResponseMember{member("a", 0)}, "a"},
+		{"the first where nobody owns", []joingroup.ResponseMember{member("b", 0), member("a", 0)}, "a"},
+		{"the owner", []joingroup.ResponseMember{member("a", 0), member("b", 7), member("c", 0)}, "b"},
+		{"the latest owner of two", []joingroup.ResponseMember{member("a", 3), member("b", 7)}, "b"},
+		{"metadata of someone else's kind", []joingroup.ResponseMember{{MemberID: "a", Metadata: []byte{1}}, member("b", 1)}, "b"},
+	} {
+		if got := assign(c.members); got != c.owner {
+			t.Errorf("%s: %s, not %s", c.name, got, c.owner)
+		}
+	}
+}
