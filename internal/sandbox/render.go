@@ -1,0 +1,247 @@
+package sandbox
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// field is a key of an event and its JSON value.
+type field struct {
+	name  string
+	value []byte
+}
+
+// draft is an event while it is written. Oddities change it before it becomes
+// bytes.
+type draft struct {
+	dice   dice
+	form   form
+	fields []field
+	id     string // the usable id, "" where there is none
+	style  style
+	whole  []byte // set: the event is no object but this
+	world  *world
+	values []byte // memory of the values made for this event
+}
+
+// style is how an event's JSON is laid out. The bytes must survive as they are.
+type style uint8
+
+const (
+	styleCompact style = iota
+	styleSpaced
+	styleIndented
+	styleEscapedKeys
+)
+
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// appendEvent appends the event in a form and returns its usable id.
+func (w *world) appendEvent(dst []byte, e *event, f form) ([]byte, string) {
+	d := drafts.Get().(*draft)
+	defer drafts.Put(d)
+	*d = draft{dice: roll(w.seed, e.n), form: f, fields: d.fields[:0], values: d.values[:0], world: w}
+	d.id = string(d.dice.uuid(nil))
+	if f == formAuditlogs {
+		d.auditlogs(e)
+	} else {
+		d.query(e)
+	}
+	if e.odd != nil {
+		e.odd.apply(d)
+	}
+	return d.appendTo(dst), d.id
+}
+
+// auditlogs writes the fields as dialect auditlogs names them, among them some
+// that no documentation mentions.
+func (d *draft) auditlogs(e *event) {
+	s, a := e.scene, e.actor
+	d.text("auditId", d.id)
+	d.textOrNull("userId", a.id)
+	d.textOrNull("userName", a.name)
+	d.add("timestamp", d.timestamp(e.at))
+	d.text("action", s.action)
+	d.text("entityType", s.flatType)
+	d.text("entityId", s.entityID)
+	d.text("entityName", s.entityName)
+	d.add("before", s.before)
+	d.add("after", s.after)
+	d.text("userHomeOrgId", d.world.orgID)
+	d.text("serviceName", s.service)
+	d.text("level", s.level)
+	d.text("status", "SUCCESS")
+	d.text("application", a.application)
+	d.add("remoteIp", d.addresses(a))
+	d.textOrNull("clientId", a.clientID)
+	d.add("context", s.context)
+	d.add("transaction", d.transaction())
+	d.add("schemaVersion", []byte("1.0"))
+	d.add("sequence", d.value(func(b []byte) []byte { return strconv.AppendUint(b, e.n, 10) }))
+}
+
+// query writes the fields as the official SDK knows them.
+func (d *draft) query(e *event) {
+	s, a := e.scene, e.actor
+	d.text("id", d.id)
+	d.text("userHomeOrgId", d.world.orgID)
+	if a.id != "" {
+		d.add("user", d.value(func(b []byte) []byte {
+			b = appendString(append(b, `{"id":`...), a.id)
+			if d.form == formExpanded {
+				b = appendString(append(b, `,"name":`...), a.name)
+			}
+			return append(appendString(append(b, `,"selfUri":`...), "/api/v2/users/"+a.id), '}')
+		}))
+	}
+	if a.clientID != "" {
+		d.add("client", d.value(func(b []byte) []byte {
+			return append(appendString(append(b, `{"id":`...), a.clientID), '}')
+		}))
+	}
+	d.add("remoteIp", d.addresses(a))
+	d.text("serviceName", s.service)
+	d.text("level", s.level)
+	d.add("eventDate", d.timestamp(e.at))
+	d.add("message", d.value(func(b []byte) []byte {
+		b = appendString(append(b, `{"message":`...), s.message)
+		return append(b, `,"messageParams":{}}`...)
+	}))
+	d.text("action", s.action)
+	d.add("entity", d.value(func(b []byte) []byte {
+		b = appendString(append(b, `{"id":`...), s.entityID)
+		b = appendString(append(b, `,"name":`...), s.entityName)
+		return append(appendString(append(b, `,"selfUri":`...), "/api/v2/"+strings.ToLower(s.service)+"/"+s.entityID), '}')
+	}))
+	d.text("entityType", s.entityType)
+	d.text("status", "SUCCESS")
+	d.text("application", a.application)
+	d.add("initiatingAction", d.transaction())
+	d.add("transactionInitiator", []byte("true"))
+	d.add("propertyChanges", s.properties)
+	d.add("entityChanges", s.entities)
+	d.add("context", s.context)
+}
+
+// transactionID is shared by the events of one bulk deployment and its like:
+// eight neighbours.
+func transactionID(w *world, n uint64) string {
+	t := roll(w.seed+1, n/8)
+	return string(t.uuid(nil))
+}
+
+func (d *draft) transaction() []byte {
+	t := d.dice
+	return d.value(func(b []byte) []byte {
+		b = append(b, `{"transactionId":"`...)
+		b = t.uuid(b)
+		return append(b, `","actionContext":"ADMIN_UI"}`...)
+	})
+}
+
+func (d *draft) addresses(a *actor) []byte {
+	if a.ip == "" {
+		return []byte("[]")
+	}
+	return d.value(func(b []byte) []byte {
+		return append(appendString(append(b, '['), a.ip), ']')
+	})
+}
+
+func (d *draft) timestamp(at int64) []byte {
+	return d.value(func(b []byte) []byte {
+		return time.UnixMilli(at).UTC().AppendFormat(b, `"2006-01-02T15:04:05.000Z"`)
+	})
+}
+
+// value makes a value in the draft's own memory. Memory that an earlier value
+// lies in stays as it is when it grows.
+func (d *draft) value(write func([]byte) []byte) []byte {
+	start := len(d.values)
+	d.values = write(d.values)
+	return d.values[start:len(d.values):len(d.values)]
+}
+
+func (d *draft) add(name string, value []byte) {
+	d.fields = append(d.fields, field{name, value})
+}
+
+func (d *draft) text(name, text string) {
+	d.add(name, d.value(func(b []byte) []byte { return appendString(b, text) }))
+}
+
+func (d *draft) textOrNull(name, text string) {
+	if text == "" {
+		d.add(name, []byte("null"))
+		return
+	}
+	d.text(name, text)
+}
+
+// set replaces the value of a field that this form has.
+func (d *draft) set(name string, value []byte) {
+	for i := range d.fields {
+		if d.fields[i].name == name {
+			d.fields[i].value = value
+		}
+	}
+}
+
+func (d *draft) get(name string) []byte {
+	for _, f := range d.fields {
+		if f.name == name {
+			return f.value
+		}
+	}
+	return nil
+}
+
+func (d *draft) drop(name string) {
+	kept := d.fields[:0]
+	for _, f := range d.fields {
+		if f.name != name {
+			kept = append(kept, f)
+		}
+	}
+	d.fields = kept
+}
+
+// shuffle puts the keys in another order.
+func (d *draft) shuffle() {
+	for i := len(d.fields) - 1; i > 0; i-- {
+		j := d.dice.n(i + 1)
+		d.fields[i], d.fields[j] = d.fields[j], d.fields[i]
+	}
+}
+
+var separators = map[style]struct{ open, colon, comma, end string }{
+	styleCompact:     {"{", ":", ",", "}"},
+	styleEscapedKeys: {"{", ":", ",", "}"},
+	styleSpaced:      {"{ ", " : ", " ,\t", "\r\n}"},
+	styleIndented:    {"{\n  ", ": ", ",\n  ", "\n}"},
+}
+
+func (d *draft) appendTo(dst []byte) []byte {
+	if d.whole != nil {
+		return append(dst, d.whole...)
+	}
+	between := separators[d.style]
+	dst = append(dst, between.open...)
+	for i, f := range d.fields {
+		if i > 0 {
+			dst = append(dst, between.comma...)
+		}
+		if d.style == styleEscapedKeys {
+			dst = append(dst, `"\u00`...)
+			dst = strconv.AppendUint(dst, uint64(f.name[0]), 16)
+			dst = append(append(dst, f.name[1:]...), '"')
+		} else {
+			dst = append(append(append(dst, '"'), f.name...), '"')
+		}
+		dst = append(dst, between.colon...)
+		dst = append(dst, f.value...)
+	}
+	return append(dst, between.end...)
+}
