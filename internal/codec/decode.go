@@ -44,11 +44,11 @@ func (d *Decoder) Decode(value []byte) (audit.Change, error) {
 	if err != nil {
 		return audit.Change{}, fmt.Errorf("decode a change record: %w", err)
 	}
-	return change(native.(map[string]any)), nil
+	return fromNative(native.(map[string]any)), nil
 }
 
-// change relies on the schema, which goavro has checked the record against.
-func change(m map[string]any) audit.Change {
+// fromNative relies on the schema, which goavro has checked the record against.
+func fromNative(m map[string]any) audit.Change {
 	text := func(name string) *string {
 		if u, ok := m[name].(map[string]any); ok {
 			s := u["string"].(string)

@@ -36,6 +36,23 @@ func (v Value) Raw() []byte {
 // Doc is the text that the value belongs to; nil for the zero Value.
 func (v Value) Doc() *Doc { return v.doc }
 
+// Ref is the value's number in its Doc, from 1: a Value in four bytes, for those
+// who keep many. It is 0 for the zero Value.
+func (v Value) Ref() uint32 {
+	if v.doc == nil {
+		return 0
+	}
+	return v.i + 1
+}
+
+// At is the value that Ref gave this number; the zero Value for 0.
+func (d *Doc) At(ref uint32) Value {
+	if ref == 0 {
+		return Value{}
+	}
+	return Value{d, ref - 1}
+}
+
 // Get returns the member called name of an object: the last one where a name
 // stands twice, Absent where there is none or v is no object.
 func (v Value) Get(name string) Value {
@@ -56,6 +73,9 @@ func (v Value) Is(s string) bool {
 	n := v.node()
 	if n.flags&flagEscaped == 0 {
 		return string(v.doc.src[n.start+1:n.end-1]) == s
+	}
+	if raw := int(n.end - n.start - 2); raw > 6*len(s) {
+		return false // no escape takes more than six bytes for one
 	}
 	return string(v.AppendText(nil)) == s
 }
@@ -119,6 +139,12 @@ func (e *Elements) Next() bool {
 
 // Value is the current element.
 func (e *Elements) Value() Value { return Value{e.doc, e.cur} }
+
+// DeeperThan reports whether more than so many objects and arrays are open at
+// the deepest place inside v. It costs nothing where the whole text is no deeper.
+func (v Value) DeeperThan(levels int) bool {
+	return v.doc != nil && v.doc.depth > levels && v.Depth() > levels
+}
 
 // Depth is how many objects and arrays are open at the deepest place inside v:
 // 0 for a scalar, 1 for an empty object.
@@ -197,6 +223,25 @@ func appendEscape(dst, s []byte) (out, rest []byte) {
 	}
 }
 
+// View is what AppendText appends, without the copy where the text has it as it
+// is. Elsewhere it is appended to buf, which then holds it.
+func (v Value) View(buf *[]byte) []byte {
+	if v.doc == nil {
+		return nil
+	}
+	n := v.node()
+	plain := v.doc.src[n.start:n.end:n.end]
+	if n.kind == String {
+		plain = plain[1 : len(plain)-1]
+	}
+	if n.flags == 0 && utf8.Valid(plain) {
+		return plain
+	}
+	start := len(*buf)
+	*buf = v.AppendText(*buf)
+	return (*buf)[start:len(*buf):len(*buf)]
+}
+
 // Text is AppendText as a string; "" for Absent.
 func (v Value) Text() string {
 	if v.Kind() == String && v.node().flags&flagEscaped == 0 {
@@ -244,10 +289,15 @@ func stringEnd(s []byte) int {
 	}
 }
 
-// AppendValid appends s with U+FFFD for each run of bytes that is not UTF-8.
+// AppendValid appends s with U+FFFD for each byte that is not UTF-8.
 func AppendValid(dst, s []byte) []byte {
 	if utf8.Valid(s) {
 		return append(dst, s...)
 	}
-	return append(dst, bytes.ToValidUTF8(s, []byte("\uFFFD"))...)
+	for len(s) > 0 {
+		r, n := utf8.DecodeRune(s)
+		dst = utf8.AppendRune(dst, r)
+		s = s[n:]
+	}
+	return dst
 }

@@ -1,0 +1,219 @@
+package codec
+
+import (
+	"errors"
+
+	"genesys-audit-connector/internal/jsonscan"
+)
+
+// changeType and valueType are the schema's enums, in its order.
+type changeType uint8
+
+const (
+	added changeType = iota
+	removed
+	modified
+	reordered
+	none
+)
+
+type valueType uint8
+
+const (
+	absentValue valueType = iota
+	nullValue
+	stringValue
+	numberValue
+	booleanValue
+	objectValue
+	arrayValue
+)
+
+// change is one record of an event. It is small because an event may have a
+// million of them: values are kept as jsonscan.Value.Ref, of Encoder.doc.
+type change struct {
+	keyStart, keyEnd uint32 // its configurationKey in Encoder.keys
+	keyed            bool
+	kind             changeType
+	before, after    side
+}
+
+// side is a value before or after a change.
+type side struct {
+	typ valueType
+	ref uint32
+}
+
+// add adds a change whose key, where it has one, is the end of e.keys from keyStart on.
+func (e *Encoder) add(kind changeType, keyed bool, keyStart int, before, after side) {
+	e.changes = append(e.changes, change{uint32(keyStart), uint32(len(e.keys)), keyed, kind, before, after})
+	e.tooMany = len(e.keys)+leastRecordBytes*len(e.changes) > maxRecordBytes
+}
+
+// collect finds the changes that the event tells of: at least one.
+func (e *Encoder) collect(event jsonscan.Value) (problem string) {
+	if event.DeeperThan(maxLevels) {
+		e.none()
+		return problemTooDeep
+	}
+	f := &e.fields
+	e.doc = event.Doc()
+	switch {
+	case hasElements(f.propertyChanges) || hasElements(f.entityChanges):
+		e.listed(f.propertyChanges, e.propertyKey)
+		e.listed(f.entityChanges, e.entityKey)
+	case isPresent(f.before) || isPresent(f.after):
+		e.snapshots(f.before, f.after)
+	default:
+		problem = e.fromPayload(f.rawPayload)
+	}
+	if e.tooMany {
+		problem = problemTooMany
+	}
+	if len(e.changes) == 0 || problem != "" {
+		e.none()
+	}
+	return problem
+}
+
+// none leaves the one change that says that no change can be recognised.
+func (e *Encoder) none() {
+	e.changes = append(e.changes[:0], change{kind: none})
+}
+
+// fromPayload compares the snapshots of rawPayload: an object, or a string that
+// holds the JSON of one.
+func (e *Encoder) fromPayload(payload jsonscan.Value) (problem string) {
+	if payload.Kind() == jsonscan.String {
+		e.payloadText = payload.AppendText(e.payloadText[:0])
+		if err := e.payload.Parse(e.payloadText); err != nil {
+			if errors.Is(err, jsonscan.ErrTooManyValues) {
+				return problemPayload
+			}
+			return "" // a text like any other
+		}
+		payload, e.doc = e.payload.Root(), &e.payload
+		if payload.DeeperThan(maxLevels) {
+			return problemTooDeep
+		}
+	}
+	if before, after := payload.Get("before"), payload.Get("after"); isPresent(before) || isPresent(after) {
+		e.snapshots(before, after)
+	}
+	return ""
+}
+
+// listed adds a change for each element of propertyChanges or entityChanges,
+// also where old and new values are equal, and where the element is no object.
+func (e *Encoder) listed(list jsonscan.Value, appendKey func(element jsonscan.Value) bool) {
+	for el := list.Elements(); el.Next() && !e.tooMany; {
+		before := listSide(el.Value().Get("oldValues"))
+		after := listSide(el.Value().Get("newValues"))
+		keyStart := len(e.keys)
+		keyed := appendKey(el.Value())
+		kind := e.compareSides(before, after, e.keys[keyStart:])
+		e.add(kind, keyed, keyStart, before, after)
+	}
+}
+
+// propertyKey appends the key of a property change and reports whether it has one.
+func (e *Encoder) propertyKey(element jsonscan.Value) bool {
+	property := element.Get("property")
+	if !isText(property) {
+		return false
+	}
+	e.keys = property.AppendText(e.keys)
+	return true
+}
+
+// entityKey appends the key of an entity change: <entityType>/<entityId>.
+func (e *Encoder) entityKey(element jsonscan.Value) bool {
+	typ, id := element.Get("entityType"), element.Get("entityId")
+	if !isText(typ) && !isText(id) {
+		return false
+	}
+	if isText(typ) {
+		e.keys = typ.AppendText(e.keys)
+	}
+	e.keys = append(e.keys, '/')
+	if isText(id) {
+		e.keys = id.AppendText(e.keys)
+	}
+	return true
+}
+
+// listSide reads oldValues or newValues: a list of strings, of which none is
+// ABSENT, one is that string and several are an ARRAY. A text that stands there
+// without its list counts as a list of one.
+func listSide(v jsonscan.Value) side {
+	one := v
+	if v.Kind() == jsonscan.Array {
+		values := v.Elements()
+		if !values.Next() {
+			return side{}
+		}
+		one = values.Value()
+		if values.Next() {
+			return side{arrayValue, v.Ref()}
+		}
+		if !isText(one) {
+			return side{typ: nullValue}
+		}
+	}
+	if !isText(one) {
+		return side{}
+	}
+	return side{stringValue, one.Ref()}
+}
+
+// compareSides tells how the values of a listed change differ.
+func (e *Encoder) compareSides(before, after side, key []byte) changeType {
+	if before.typ != after.typ {
+		return cameOrWent(before.typ, after.typ)
+	}
+	b, a := e.doc.At(before.ref), e.doc.At(after.ref)
+	switch before.typ {
+	case stringValue:
+		if !e.cmp.sameText(b, a) {
+			return modified
+		}
+	case arrayValue:
+		if !e.cmp.equal(b, a) {
+			return e.arrays(b, a, key)
+		}
+	}
+	return none
+}
+
+// arrays names the change between two arrays that differ: none where it is one
+// of order, and the order of that key means nothing.
+func (e *Encoder) arrays(before, after jsonscan.Value, key []byte) changeType {
+	switch {
+	case !e.cmp.sameMembers(before, after):
+		return modified
+	case e.entity.isSet(key):
+		return none
+	}
+	return reordered
+}
+
+// cameOrWent names the change from a value to one that differs from it.
+func cameOrWent(before, after valueType) changeType {
+	switch {
+	case before == absentValue:
+		return added
+	case after == absentValue:
+		return removed
+	}
+	return modified
+}
+
+func hasElements(v jsonscan.Value) bool {
+	elements := v.Elements()
+	return elements.Next()
+}
+
+// isPresent reports whether v is there and not null.
+func isPresent(v jsonscan.Value) bool {
+	return v.Kind() != jsonscan.Absent && v.Kind() != jsonscan.Null
+}

@@ -1,0 +1,108 @@
+package codec
+
+import "genesys-audit-connector/internal/jsonscan"
+
+// fields are the parts of an event that a record is made of, wherever the
+// event's shape has them. A text field that the event lacks is Absent.
+type fields struct {
+	userID, userName       jsonscan.Value
+	action                 jsonscan.Value
+	entityType             jsonscan.Value
+	entityID, entityName   jsonscan.Value
+	orgID                  jsonscan.Value
+	serviceName            jsonscan.Value
+	clientID               jsonscan.Value
+	status, level          jsonscan.Value
+	application            jsonscan.Value
+	remoteIP, context      jsonscan.Value
+	before, after          jsonscan.Value
+	rawPayload             jsonscan.Value
+	propertyChanges        jsonscan.Value
+	entityChanges          jsonscan.Value
+	user, entity, oauthApp jsonscan.Value // where dialects query and realtime keep ids and names
+}
+
+// read takes the fields out of an event in one pass. A later member of the same
+// name replaces an earlier one. text is memory for escaped names.
+func (f *fields) read(event jsonscan.Value, text *[]byte) {
+	*f = fields{}
+	for m := event.Members(); m.Next(); {
+		if field := f.named(m.Key().View(text)); field != nil {
+			*field = m.Value()
+		}
+	}
+	f.userID = textOf(f.userID, f.user, "id")
+	f.userName = textOf(f.userName, f.user, "name")
+	f.entityID = textOf(f.entityID, f.entity, "id")
+	f.entityName = textOf(f.entityName, f.entity, "name")
+	f.clientID = textOf(f.clientID, f.oauthApp, "id")
+}
+
+func (f *fields) named(name []byte) *jsonscan.Value {
+	switch string(name) {
+	case "userId":
+		return &f.userID
+	case "userName":
+		return &f.userName
+	case "action":
+		return &f.action
+	case "entityType":
+		return &f.entityType
+	case "entityId":
+		return &f.entityID
+	case "entityName":
+		return &f.entityName
+	case "userHomeOrgId":
+		return &f.orgID
+	case "serviceName":
+		return &f.serviceName
+	case "clientId":
+		return &f.clientID
+	case "status":
+		return &f.status
+	case "level":
+		return &f.level
+	case "application":
+		return &f.application
+	case "remoteIp":
+		return &f.remoteIP
+	case "context":
+		return &f.context
+	case "before":
+		return &f.before
+	case "after":
+		return &f.after
+	case "rawPayload":
+		return &f.rawPayload
+	case "propertyChanges":
+		return &f.propertyChanges
+	case "entityChanges":
+		return &f.entityChanges
+	case "user":
+		return &f.user
+	case "entity":
+		return &f.entity
+	case "client":
+		return &f.oauthApp
+	}
+	return nil
+}
+
+// textOf is the flat field where that holds a text, else the member called name of the object.
+func textOf(flat, object jsonscan.Value, name string) jsonscan.Value {
+	if isText(flat) {
+		return flat
+	}
+	return object.Get(name)
+}
+
+// isText reports whether v counts where a string belongs: a string, or a number
+// or boolean by its spelling. Null, objects and arrays count as none.
+func isText(v jsonscan.Value) bool {
+	switch v.Kind() {
+	case jsonscan.String, jsonscan.Number, jsonscan.Bool:
+		return true
+	default:
+		return false
+	}
+}
