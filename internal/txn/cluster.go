@@ -8,10 +8,11 @@
 // # Why not kafka.Transport
 //
 // Three things in kafka-go 0.4.51's transport.go are at odds with transactions. They are shown by transport_test.go.
-// It never resends a request by itself, but a request whose context was cancelled stays in flight: await returns, the
-// connection lives on, and conn.run even begins to write a request that was cancelled while it was queued. Connections
-// cannot be closed under a request (CloseIdleConnections spares them). And every coordinator request is preceded by a
-// FindCoordinator whose error code is ignored, while metadata is a cache refreshed by time, not by a leader change.
+// It never resends a request by itself, but a request whose context was cancelled stays in flight: await returns while
+// the connection lives on, and conn.run does not look at the context, so that even a request is written whose context
+// had ended before. Connections cannot be closed under a request (CloseIdleConnections spares them). And every
+// coordinator request is preceded by a FindCoordinator whose error code is ignored, while metadata is a cache that is
+// refreshed by time, not when a leader moves.
 // So this package uses protocol.Conn, one layer below: when a call has returned, its request is answered or its
 // connection is closed (see conn.go).
 package txn
@@ -136,8 +137,11 @@ func btoi(b bool) int {
 	return 0
 }
 
-// refresh asks for the layout of topics and returns it. Error codes of topics and partitions are the caller's.
+// refresh asks for the layout of the brokers and of topics and returns it. Error codes of topics and partitions are the caller's.
 func (c *Cluster) refresh(ctx context.Context, topics ...string) (*metadata.Response, error) {
+	if topics == nil {
+		topics = []string{} // nil would ask for all there are
+	}
 	res, err := c.ask(ctx, &metadata.Request{TopicNames: topics})
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)

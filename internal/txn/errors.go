@@ -28,6 +28,7 @@ var (
 
 	errState      = errors.New("wrong state")
 	errIndefinite = errors.New("indefinite")
+	errResize     = errors.New("batches were sized by another max.message.bytes") // the caller must fill them again
 )
 
 // TooLargeError is the one record that a topic does not take. It is an ErrAbort.

@@ -308,7 +308,7 @@ func (p *Producer) retry(ctx context.Context, attempt func() error) error {
 	const shortest, longest = time.Millisecond, 250 * time.Millisecond
 	for pause := shortest; ; pause = min(2*pause, longest) {
 		err := attempt()
-		if err == nil || !fateIs(err, ErrRetry) {
+		if err == nil || !fateIs(err, ErrRetry) || errors.Is(err, errResize) {
 			return err
 		}
 		p.stats.retries.Add(1)

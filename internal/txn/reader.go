@@ -18,8 +18,8 @@ const (
 )
 
 const (
-	readPoll    = 500 * time.Millisecond
-	readRetries = 30 * time.Second // without any success, after which ReadToEnd gives up
+	readPoll = 500 * time.Millisecond
+	retryFor = 30 * time.Second // without any success, after which persist gives up
 )
 
 // Reader reads what was committed to one partition, in the order of its offsets. It is not safe for concurrent use.
@@ -181,7 +181,7 @@ func (r *Reader) deliverBatch(view *batchView, fn func(*Record) error) error {
 // stable offset back. So it returns every record whose transaction was committed before the call.
 func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 	var end int64
-	err := r.persist(ctx, func() (err error) {
+	err := persist(ctx, func() (err error) {
 		end, err = r.listOffset(ctx, Last)
 		return err
 	})
@@ -189,7 +189,7 @@ func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 		return fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)
 	}
 	for r.offset < end {
-		err := r.persist(ctx, func() error { return r.Poll(ctx, readPoll, fn) })
+		err := persist(ctx, func() error { return r.Poll(ctx, readPoll, fn) })
 		if err != nil {
 			return err
 		}
@@ -201,9 +201,9 @@ func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 	return nil
 }
 
-// persist repeats attempt as long as it fails with ErrRetry, for a limited time.
-func (r *Reader) persist(ctx context.Context, attempt func() error) error {
-	deadline := time.Now().Add(readRetries)
+// persist repeats an attempt that changes nothing, or may be made twice, while it fails with ErrRetry, for a limited time.
+func persist(ctx context.Context, attempt func() error) error {
+	deadline := time.Now().Add(retryFor)
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := attempt()
 		if err == nil || !errors.Is(err, ErrRetry) || time.Now().After(deadline) {

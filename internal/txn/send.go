@@ -123,8 +123,7 @@ func (p *Producer) fits(ctx context.Context, l *partitionLog, b sealedBatch) err
 
 func (p *Producer) tooLarge(l *partitionLog, b sealedBatch, limit int) error {
 	if b.count > 1 {
-		// It was sized before the limit was known, or by an old one.
-		return fmt.Errorf("%w: %v: a batch of %d records exceeds max.message.bytes %d", ErrRetry, l.topicPartition, b.count, limit)
+		return fmt.Errorf("%w: %v: %w, now %d", ErrRetry, l.topicPartition, errResize, limit)
 	}
 	return &TooLargeError{Topic: l.topic, Partition: l.partition, Key: b.key, Size: b.size(), Limit: limit}
 }

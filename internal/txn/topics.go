@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
@@ -97,6 +96,22 @@ func (s TopicSpec) command() string {
 
 // create makes topics and waits until every one is led. A replica of ours may make them at the same time.
 func (c *Cluster) create(ctx context.Context, specs []TopicSpec) error {
+	err := persist(ctx, func() error { return c.createOnce(ctx, specs) })
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	for _, s := range specs {
+		for p := range s.Partitions {
+			err := persist(ctx, func() error { _, err := c.leader(ctx, s.Name, p); return err })
+			if err != nil {
+				return fmt.Errorf("created topic %s: %w", s.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec) error {
 	req := &createtopics.Request{TimeoutMs: int32(c.config.RequestTimeout.Milliseconds())}
 	for _, s := range specs {
 		t := createtopics.RequestTopic{Name: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.ReplicationFactor}
@@ -108,44 +123,34 @@ func (c *Cluster) create(ctx context.Context, specs []TopicSpec) error {
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	res, err := c.ask(ctx, req)
+	layout, err := c.refresh(ctx)
 	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
+		return err
 	}
+	c.mu.Lock()
+	controller := c.brokers[layout.ControllerID]
+	c.mu.Unlock()
+	res, err := c.askAt(ctx, controller, req)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRetry, err)
+	}
+	var again error
 	var faults []error
 	for _, t := range res.(*createtopics.Response).Topics {
-		code := kafka.Error(t.ErrorCode)
-		if code == 0 {
+		switch code := kafka.Error(t.ErrorCode); {
+		case code == 0:
 			c.log.Info("topic created", zap.String("topic", t.Name))
+		case code == kafka.TopicAlreadyExists:
+		case fateOf(code) == ErrRetry:
+			again = codeError(code, "Create", "topic "+t.Name)
+		default:
+			faults = append(faults, &TopicError{t.Name, "cannot be created", t.ErrorMessage, codeError(code, "Create", "topic "+t.Name)})
 		}
-		if code == 0 || code == kafka.TopicAlreadyExists || fateOf(code) == ErrRetry {
-			continue
-		}
-		faults = append(faults, &TopicError{t.Name, "cannot be created", t.ErrorMessage, codeError(code, "Create", "topic "+t.Name)})
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...)
 	}
-	return c.awaitLeaders(ctx, specs)
-}
-
-func (c *Cluster) awaitLeaders(ctx context.Context, specs []TopicSpec) error {
-	for _, s := range specs {
-		for p := int32(0); p < s.Partitions; {
-			_, err := c.leader(ctx, s.Name, p)
-			if err == nil {
-				p++
-				continue
-			}
-			select {
-			case <-time.After(50 * time.Millisecond):
-				c.forget(s.Name)
-			case <-ctx.Done():
-				return fmt.Errorf("created topic %s: %w", s.Name, err)
-			}
-		}
-	}
-	return nil
+	return again
 }
 
 // describe fills topics in and judges them.

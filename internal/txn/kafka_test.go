@@ -1,0 +1,143 @@
+//go:build kafka
+
+package txn
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"genesys-audit-connector/internal/kafkatest"
+)
+
+var (
+	chaosSeed = flag.Uint64("chaos.seed", 0, "seed of the three-node test; 0 takes one from the clock")
+	chaosFor  = flag.Duration("chaos.for", 40*time.Second, "how long brokers are killed")
+)
+
+// testTopics makes the topics of the tests on a real cluster.
+func testTopics(t testing.TB, brokers []string) {
+	t.Helper()
+	_, err := dialBrokers(t, brokers).EnsureTopics(within(t, 30*time.Second), []TopicSpec{
+		{Name: topicLog, Partitions: 1, Configs: map[string]string{"cleanup.policy": "compact"}, RequireCompacted: true, RequirePartitions: true},
+		{Name: topicWide, Partitions: partitions, Configs: map[string]string{"max.message.bytes": "2000000"}},
+	}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOneNode(t *testing.T) {
+	kafka := kafkatest.Start(t, kafkatest.Options{Proxy: true})
+	testTopics(t, kafka.Brokers())
+	t.Run("Cut", func(t *testing.T) { testCutCommits(t, kafka.Brokers(), kafka.Proxy) })
+	t.Run("DelayedEndTxn", func(t *testing.T) { testDelayedEndTxn(t, kafka.Brokers(), kafka.Proxy) })
+	t.Run("Codecs", func(t *testing.T) { testCodecs(t, kafka.Brokers()) })
+	t.Run("ReaderAgreesWithFranz", func(t *testing.T) { testReaderAgrees(t, kafka.Brokers()) })
+	t.Run("TooLarge", func(t *testing.T) { testTooLarge(t, kafka.Brokers()) })
+	t.Run("TopicsAreJudged", func(t *testing.T) { testTopicsAreJudged(t, kafka.Brokers()) })
+	t.Run("Election", func(t *testing.T) { testElection(t, kafka.Brokers(), 3*time.Second) })
+}
+
+// Three nodes, of which one at a time is killed, frozen or stopped while transactions are committed without a break.
+// What the producer says of each must hold; in doubt it reads the topics back, as the connector does.
+func TestThreeNodesChaos(t *testing.T) {
+	seed := *chaosSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed: -chaos.seed=%d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	cluster := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
+	testTopics(t, cluster.Brokers())
+
+	ctx, stop := context.WithTimeout(t.Context(), *chaosFor)
+	defer stop()
+	var chaos sync.WaitGroup
+	chaos.Go(func() {
+		for ctx.Err() == nil {
+			time.Sleep(time.Duration(200+random.IntN(2000)) * time.Millisecond)
+			node := random.IntN(3)
+			down := time.Duration(random.IntN(3000)) * time.Millisecond
+			switch random.IntN(4) {
+			case 0:
+				cluster.Stop(node)
+			case 1:
+				cluster.Pause(node)
+				time.Sleep(down)
+				cluster.Resume(node)
+				continue
+			default:
+				cluster.Kill(node)
+			}
+			time.Sleep(down)
+			cluster.Restart(node)
+		}
+	})
+
+	p := newProducer(t, dialBrokers(t, cluster.Brokers()), ProducerConfig{Compression: LZ4, TransactionTimeout: 10 * time.Second})
+	var in []string
+	doubts, sure := 0, 0
+	ready := false
+	for i := 0; ctx.Err() == nil; {
+		if !ready {
+			if err := p.Init(within(t, 60*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			ready = true
+			if i > len(in) { // the last one is in doubt
+				doubts++
+				if ownReader(t, cluster.Brokers())[fmt.Sprint("txn ", len(in))] > 0 {
+					in = append(in, fmt.Sprint("txn ", len(in)))
+				}
+			}
+			i = len(in)
+		}
+		write(t, p, fmt.Sprint("txn ", i))
+		i++
+		switch err := p.Commit(context.Background()); {
+		case err == nil:
+			in = append(in, fmt.Sprint("txn ", i-1))
+			sure++
+		case errors.Is(err, ErrFatal):
+			t.Logf("txn %d: %v", i-1, err)
+			ready = false
+		default:
+			t.Logf("txn %d: %v", i-1, err)
+			i--
+			ready = p.Abort(context.Background()) == nil
+		}
+	}
+	chaos.Wait()
+	if !ready {
+		if err := p.Init(within(t, 60*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := committed(t, cluster.Brokers())
+	if !ready && got[fmt.Sprint("txn ", len(in))] != nil {
+		in = append(in, fmt.Sprint("txn ", len(in)))
+	}
+	got.expect(t, in...)
+	t.Logf("%d transactions committed, %d more were in doubt and decided by reading; %+v", sure, doubts, p.Stats())
+	if sure < 20 {
+		t.Errorf("only %d transactions were committed", sure)
+	}
+}
+
+// ownReader counts what this package's Reader sees in topicLog.
+func ownReader(t *testing.T, brokers []string) map[string]int {
+	t.Helper()
+	count := map[string]int{}
+	r := dialBrokers(t, brokers).NewReader(topicLog, 0, First)
+	defer r.Close()
+	if err := r.ReadToEnd(within(t, 60*time.Second), func(r *Record) error { count[string(r.Key)]++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
