@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -100,11 +101,12 @@ type Config struct {
 
 // Poller is one term of the active replica. It owns state from New on.
 type Poller struct {
-	cfg   Config
-	src   Source
-	sink  Sink
-	log   *zap.Logger
-	stats *Stats
+	cfg     Config
+	src     Source
+	sink    Sink
+	archive Archive
+	log     *zap.Logger
+	stats   *Stats
 
 	// urgent carries the tail, bulk everything else, to the one goroutine that
 	// commits (commit.go), which alone touches ids, refused and requests.
@@ -123,9 +125,9 @@ type Poller struct {
 
 // New makes a term of state, which was loaded after the transactional producer
 // was initialised and belongs to the poller from here on.
-func New(cfg Config, src Source, sink Sink, state *offsets.State, stats *Stats) *Poller {
+func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.State, stats *Stats) *Poller {
 	p := &Poller{
-		cfg: cfg, src: src, sink: sink, log: cfg.Logger, stats: stats,
+		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
 		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task),
 		ids: state.IDs, refused: make(map[string]bool),
 		ledgers: state.Ledgers, busy: make(map[*reading]struct{}), token: state.Token,
@@ -141,10 +143,10 @@ func New(cfg Config, src Source, sink Sink, state *offsets.State, stats *Stats) 
 	return p
 }
 
-// Run reads and publishes until ctx ends (then it returns nil, the step under
+// Run reads and publishes until parent ends (then it returns nil, the step under
 // way finished) or the term is over for another reason, which it returns.
-func (p *Poller) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (p *Poller) Run(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var wg sync.WaitGroup // all goroutines end with ctx
 	run := func(f func(context.Context) error) {
@@ -169,7 +171,7 @@ func (p *Poller) Run(ctx context.Context) error {
 		return nil
 	})
 	wg.Wait()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(ctx); cause != context.Cause(parent) {
 		return cause
 	}
 	return nil
@@ -187,6 +189,8 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 		return nil, err
 	}
 	now := p.now()
+	var lost audit.IntervalSet
+	before := maps.Clone(p.ledgers) // nobody else changes them yet
 	for _, s := range streams {
 		l, known := p.ledger(s.Name)
 		start := p.cfg.Start(now, s.Retention)
@@ -196,9 +200,13 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 			l = begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
 		}
 		p.setLedger(s.Name, l)
+		lost = lost.Union(unremembered(l.Wanted.Add(audit.Interval{From: frontier(l), To: now}), s.Name, before))
 		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
 			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
 			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))
+	}
+	if err := p.persist(ctx, "raw topic", func() error { return p.recall(ctx, lost) }); err != nil {
+		return nil, err
 	}
 	p.mu.Lock()
 	p.streams = streams
@@ -253,6 +261,15 @@ func (p *Poller) Request(ctx context.Context, id string, r offsets.Request) erro
 	case <-p.opened:
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	var lost audit.IntervalSet
+	ledgers := p.Ledgers()
+	for name, l := range ledgers {
+		wanted := audit.NewIntervalSet(audit.Interval{From: r.From, To: r.To}).Subtract(l.Covered)
+		lost = lost.Union(unremembered(wanted, name, ledgers))
+	}
+	if err := p.recall(ctx, lost); err != nil {
+		return err
 	}
 	return p.do(ctx, func(s *stepBuilder) { s.request(id, r) })
 }

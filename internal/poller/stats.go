@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/offsets"
 )
 
@@ -146,13 +147,12 @@ func cure(r *RefusedError) string {
 	return fmt.Sprintf("raise max.message.bytes of topic %s above %d", r.Topic, r.Size)
 }
 
-// Ledgers is a copy of the ledgers of the streams that are read.
+// Ledgers is a copy of the ledgers of all streams, those that are not read any more among them.
 func (p *Poller) Ledgers() map[string]offsets.Ledger {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make(map[string]offsets.Ledger, len(p.streams))
-	for _, s := range p.streams {
-		out[s.Name] = p.ledgers[s.Name]
-	}
-	return out
+	return maps.Clone(p.ledgers)
 }
+
+// Streams are those that are read.
+func (p *Poller) Streams() []audit.Stream { return p.openStreams() }

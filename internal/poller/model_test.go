@@ -1,0 +1,272 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/offsets"
+)
+
+// api is an organisation with one stream per name: events that have a time and
+// become visible at or after it. It runs on the bubble's clock.
+type api struct {
+	t         *testing.T
+	rnd       *rand.Rand
+	events    map[string][]*shownEvent // by stream
+	pageSize  int
+	retention time.Duration
+	fail      float64 // probability that a page fails
+	requests  int
+	tooOld    int           // readings older than retention
+	skew      time.Duration // of Now
+	openErr   error
+	tooMuch   time.Duration // a longer interval is refused with ErrTooMuch
+	reads     []audit.Read
+}
+
+type shownEvent struct {
+	id      string
+	at      time.Time
+	visible time.Time
+	size    int
+}
+
+func newAPI(t *testing.T, rnd *rand.Rand) *api {
+	return &api{t: t, rnd: rnd, events: map[string][]*shownEvent{}, pageSize: 7, retention: 30 * 24 * time.Hour}
+}
+
+func (a *api) add(stream, id string, at, visible time.Time) *shownEvent {
+	e := &shownEvent{id: id, at: at.UTC().Truncate(time.Millisecond), visible: visible}
+	a.events[stream] = append(a.events[stream], e)
+	return e
+}
+
+func (a *api) Open(context.Context) ([]audit.Stream, error) {
+	if a.openErr != nil {
+		return nil, a.openErr
+	}
+	var streams []audit.Stream
+	for name := range a.events {
+		streams = append(streams, audit.Stream{Name: name, Retention: a.retention})
+	}
+	slices.SortFunc(streams, func(a, b audit.Stream) int { return len(a.Name) - len(b.Name) })
+	return streams, nil
+}
+
+func (a *api) Now() time.Time { return time.Now().Add(a.skew) }
+
+var errPage = errors.New("the API failed this page")
+
+// Read serves pages of what is visible when the page is read, behind a cursor.
+func (a *api) Read(ctx context.Context, r audit.Read, take func(audit.Page, bool) error) error {
+	a.reads = append(a.reads, r)
+	if a.tooMuch > 0 && r.Interval.Length() > a.tooMuch {
+		return fmt.Errorf("%s: %w", r.Interval, ErrTooMuch)
+	}
+	var served map[string]bool = map[string]bool{}
+	for {
+		time.Sleep(time.Duration(a.rnd.IntN(200)) * time.Millisecond)
+		a.requests++
+		if r.Interval.From.Before(time.Now().Add(-a.retention)) {
+			a.tooOld++
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if a.rnd.Float64() < a.fail {
+			return errPage
+		}
+		var page []*shownEvent
+		more := false
+		for _, e := range a.sorted(r.Stream) {
+			if r.Interval.Contains(e.at) && !e.visible.After(time.Now()) && !served[e.id] {
+				if len(page) == a.pageSize {
+					more = true
+					break
+				}
+				page = append(page, e)
+			}
+		}
+		for _, e := range page {
+			served[e.id] = true
+		}
+		if a.rnd.IntN(5) == 0 && len(page) > 0 { // an event that was read before comes again
+			page = append(page, page[a.rnd.IntN(len(page))])
+		}
+		if err := take(render(a.t, page), !more); err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+func (a *api) sorted(stream string) []*shownEvent {
+	s := a.events[stream]
+	slices.SortStableFunc(s, func(x, y *shownEvent) int { return x.at.Compare(y.at) })
+	return s
+}
+
+func render(t testing.TB, events []*shownEvent) audit.Page {
+	body := []byte("[")
+	for i, e := range events {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = fmt.Appendf(body, `{"auditId":%q,"timestamp":%q}`, e.id, e.at.Format(audit.TimeFormat))
+	}
+	doc := new(jsonscan.Doc)
+	if err := doc.Parse(append(body, ']')); err != nil {
+		t.Fatal(err)
+	}
+	var page audit.Page
+	for e := doc.Root().Elements(); e.Next(); {
+		page.Events = append(page.Events, audit.NewEvent(e.Value()))
+	}
+	return page
+}
+
+// kafka is what is durable: the topics, as a read-committed consumer sees them.
+type kafka struct {
+	t         *testing.T
+	rnd       *rand.Rand
+	published map[string]int
+	times     map[string]time.Time
+	seen      map[string]time.Time
+	ledgers   map[string]offsets.Ledger
+	requests  map[string]offsets.Request
+	token     []byte
+	doubt     float64 // probability that a commit ends in doubt, applied or not
+	refuse    map[string]bool
+	after     func() // is called after each step that was applied
+}
+
+func newKafka(t *testing.T, rnd *rand.Rand) *kafka {
+	return &kafka{
+		t: t, rnd: rnd, published: map[string]int{}, times: map[string]time.Time{}, seen: map[string]time.Time{},
+		ledgers: map[string]offsets.Ledger{}, requests: map[string]offsets.Request{}, refuse: map[string]bool{},
+	}
+}
+
+var errDoubt = errors.New("the commit's answer was lost")
+
+func (k *kafka) Commit(_ context.Context, s *Step) error {
+	time.Sleep(time.Duration(k.rnd.IntN(20)) * time.Millisecond)
+	for _, e := range s.Events {
+		if k.refuse[e.Event.ID] {
+			return &RefusedError{ID: e.Event.ID, Topic: "raw", Size: 11 << 20, Limit: 10 << 20}
+		}
+	}
+	doubt := k.rnd.Float64() < k.doubt
+	if doubt && k.rnd.IntN(2) == 0 {
+		return errDoubt // not applied
+	}
+	for _, e := range s.Events {
+		k.published[e.Event.ID]++
+		k.seen[e.Event.ID], k.times[e.Event.ID] = e.Remember, e.Event.Time
+		if k.published[e.Event.ID] > 1 {
+			k.t.Errorf("event %s was published %d times", e.Event.ID, k.published[e.Event.ID])
+		}
+	}
+	for _, id := range s.Forget {
+		delete(k.seen, id)
+	}
+	for _, id := range s.Done {
+		delete(k.requests, id)
+	}
+	for name, l := range s.Ledgers {
+		k.ledgers[name] = k.roundTrip(l)
+	}
+	if s.Token != nil {
+		k.token = s.Token
+	}
+	if k.after != nil {
+		k.after()
+	}
+	if doubt {
+		return errDoubt // applied
+	}
+	return nil
+}
+
+// roundTrip is what a ledger is after it was written and read.
+func (k *kafka) roundTrip(l offsets.Ledger) offsets.Ledger {
+	b, err := l.MarshalJSON()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	back, err := offsets.ParseLedger(b)
+	if err != nil {
+		k.t.Fatalf("%s: %v", b, err)
+	}
+	return back
+}
+
+// Each is the raw topic, read back.
+func (k *kafka) Each(_ context.Context, f func(string, time.Time) error) error {
+	for id := range k.published {
+		if err := f(id, k.times[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load is the memory that a term begins with.
+func (k *kafka) load() *offsets.State {
+	s := offsets.NewState("org")
+	for id, at := range k.seen {
+		s.IDs.Add(id, at)
+	}
+	for name, l := range k.ledgers {
+		s.Ledgers[name] = l.Clone()
+	}
+	s.Token = k.token
+	return s
+}
+
+func testConfig(t *testing.T, back time.Duration) Config {
+	return Config{
+		PollInterval: 5 * time.Second, PollOverlap: 2 * time.Minute,
+		SweepAges:     []time.Duration{10 * time.Minute, time.Hour},
+		Start:         func(now time.Time, _ time.Duration) time.Time { return now.Add(-back) },
+		BackfillChunk: time.Hour, Chunks: 3, StopTimeout: 20 * time.Second, Logger: zap.NewNop(),
+	}
+}
+
+// lead runs terms, loading the memory anew after each, until ctx ends.
+func lead(ctx context.Context, t *testing.T, cfg Config, a *api, k *kafka, stats *Stats) {
+	for ctx.Err() == nil {
+		p := New(cfg, a, k, k, k.load(), stats)
+		if err := p.Run(ctx); err != nil && !errors.Is(err, errDoubt) {
+			t.Errorf("the term ended with %v", err)
+			return
+		}
+	}
+}
+
+// complete checks that what was ordered and shown in time is published, once.
+func (k *kafka) complete(a *api, from, to time.Time, latest time.Duration) {
+	k.t.Helper()
+	for stream, events := range a.events {
+		for _, e := range events {
+			if e.at.Before(from) || !e.at.Before(to) || e.visible.Sub(e.at) > latest || k.refuse[e.id] {
+				continue
+			}
+			if n := k.published[e.id]; n != 1 {
+				k.t.Errorf("%s: event %s of %s, visible %s later, is published %d times; ledger %+v", stream, e.id, e.at, e.visible.Sub(e.at), n, k.ledgers[stream])
+				return
+			}
+		}
+	}
+}

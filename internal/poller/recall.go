@@ -1,0 +1,69 @@
+package poller
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/offsets"
+)
+
+// Archive is what was published, to be read back.
+type Archive interface {
+	// Each calls f for the id and time (zero where unknown) of every published event.
+	Each(ctx context.Context, f func(id string, at time.Time) error) error
+}
+
+// unremembered is the part of what a stream wants whose ids may have been
+// published and forgotten: time that another stream (an older filter, say)
+// covered and has tombstoned the ids of; or all of it where there is no ledger
+// at all, as when the offsets topic was lost but the raw topic was not.
+func unremembered(wanted audit.IntervalSet, stream string, ledgers map[string]offsets.Ledger) audit.IntervalSet {
+	if len(ledgers) == 0 {
+		return wanted
+	}
+	var lost audit.IntervalSet
+	for name, l := range ledgers {
+		if name == stream {
+			continue // what a stream wants it has not covered, so it has not forgotten it either
+		}
+		for _, c := range l.Covered.Clip(audit.Interval{To: l.Forgotten}) {
+			lost = lost.Union(wanted.Clip(c))
+		}
+	}
+	return lost
+}
+
+// recall reads the ids of these intervals back from what was published, so that
+// reading the time again publishes nothing twice (invariant 4). It must come
+// before the intervals are wanted: the committer takes the ids in.
+func (p *Poller) recall(ctx context.Context, intervals audit.IntervalSet) error {
+	if len(intervals) == 0 {
+		return nil
+	}
+	started := time.Now()
+	ids := make(map[string]time.Time)
+	err := p.archive.Each(ctx, func(id string, at time.Time) error {
+		// An event without a time may have been read in any interval.
+		if at.IsZero() {
+			ids[id] = intervals.First()
+		} else if intervals.Contains(at) {
+			ids[id] = at
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	p.log.Info("ids were read back from the raw topic", zap.Int("ids", len(ids)), zap.Duration("took", time.Since(started)))
+	return p.do(ctx, func(*stepBuilder) {
+		for id, at := range ids {
+			p.ids.Add(id, at)
+		}
+	})
+}

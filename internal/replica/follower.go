@@ -1,0 +1,90 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/txn"
+)
+
+// follower keeps a memory warm: all that the offsets topic says, as far as it was read.
+type follower struct {
+	r      *Replica
+	reader *txn.Reader
+	state  *offsets.State
+
+	cancel context.CancelFunc
+	done   chan struct{} // closed when run has returned
+}
+
+func (r *Replica) newFollower() *follower {
+	return &follower{
+		r: r, reader: r.cfg.Cluster.NewReader(r.cfg.Offsets, 0, txn.First), state: offsets.NewState(r.cfg.Org),
+		cancel: func() {}, done: make(chan struct{}),
+	}
+}
+
+// follow starts a follower with an empty memory; unfollow stops it.
+func (r *Replica) follow(ctx context.Context) {
+	f := r.newFollower()
+	ctx, f.cancel = context.WithCancel(ctx)
+	r.mu.Lock()
+	r.follower = f
+	r.mu.Unlock()
+	go f.run(ctx)
+}
+
+// unfollow stops the follower and returns it, its reader and state at rest.
+func (r *Replica) unfollow() *follower {
+	r.mu.Lock()
+	f := r.follower
+	r.mu.Unlock()
+	f.cancel()
+	<-f.done
+	return f
+}
+
+// run reads on until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	defer close(f.done)
+	for loaded := false; ctx.Err() == nil; {
+		var err error
+		if !loaded {
+			if err = f.catchUp(ctx); err == nil {
+				loaded = true
+				f.r.set(Standby, true)
+			}
+		} else {
+			err = f.reader.Poll(ctx, time.Second, f.apply)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			f.r.cfg.Stats.Failed("offsets topic", err)
+			f.r.log.Warn("following the offsets topic failed, trying again", zap.Error(err))
+			pause(ctx, time.Second)
+			continue
+		}
+		f.r.cfg.Stats.Succeeded("offsets topic")
+	}
+}
+
+// catchUp reads to what is the end of the topic now.
+func (f *follower) catchUp(ctx context.Context) error { return f.reader.ReadToEnd(ctx, f.apply) }
+
+// apply takes a record in; one that nobody here wrote is reported and skipped.
+func (f *follower) apply(rec *txn.Record) error {
+	err := f.state.Apply(rec.Key, rec.Value)
+	var foreign *offsets.RecordError
+	if errors.As(err, &foreign) {
+		f.r.log.Warn("a record in the offsets topic is not one of ours, it is skipped",
+			zap.Int64("offset", rec.Offset), zap.Error(err))
+		return nil
+	}
+	return err
+}

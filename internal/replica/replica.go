@@ -1,0 +1,222 @@
+// Package replica is one process's life: it stands by, is elected, leads for a
+// term, and steps down.
+//
+// It promises invariants 5 and 7 of exactly once: a term begins with a new
+// producer epoch, which fences and aborts whatever an older self left open, then
+// reads the offsets topic to its end, and only then polls; and a memory that has
+// been led with is never led with again, for what a doubtful step did to it is
+// not known. It refuses to know what is polled and what a step holds.
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/txn"
+)
+
+// Role is what a replica does at the moment.
+type Role string
+
+// The roles.
+const (
+	Starting Role = "starting"
+	Standby  Role = "standby"
+	Active   Role = "active"
+)
+
+// Term is what leading means: it polls until ctx ends or the term is over.
+type Term interface {
+	Run(ctx context.Context) error
+	// Request takes over work that was handed in through the offsets topic.
+	Request(ctx context.Context, id string, r offsets.Request) error
+}
+
+// Config says what a replica is made of. All of it is owned by the caller.
+type Config struct {
+	Org      string
+	Cluster  *txn.Cluster
+	Producer *txn.Producer
+	Offsets  string // the topic
+	Election txn.ElectionConfig
+	// NewTerm makes a term that owns state.
+	NewTerm func(state *offsets.State) Term
+	Stats   *poller.Stats
+	Logger  *zap.Logger
+}
+
+// Replica is one process. Role and Loaded may be called at any time.
+type Replica struct {
+	cfg Config
+	log *zap.Logger
+
+	mu       sync.Mutex // protects what follows
+	role     Role
+	loaded   bool // the offsets topic was read to its end once
+	fenced   int
+	follower *follower
+}
+
+// New makes a replica that does nothing until Run.
+func New(cfg Config) *Replica {
+	return &Replica{cfg: cfg, log: cfg.Logger, role: Starting}
+}
+
+// Run takes part in the election and leads when elected, until ctx ends or an
+// error says that only another configuration can help.
+func (r *Replica) Run(ctx context.Context) error {
+	election := r.cfg.Cluster.NewElection(r.cfg.Election)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.follow(ctx)
+	err := election.Run(ctx, func(lead context.Context) error {
+		err := r.lead(lead)
+		if configuration(err) {
+			cancel(err)
+		}
+		r.follow(ctx)
+		return err
+	})
+	r.unfollow()
+	if cause := context.Cause(ctx); configuration(cause) {
+		return cause
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func configuration(err error) bool {
+	var version *offsets.VersionError
+	return errors.Is(err, poller.ErrConfiguration) || errors.As(err, &version)
+}
+
+// lead leads term after term, until ownership is lost (ctx ends), a newer
+// replica has fenced this one, or the configuration is wrong.
+func (r *Replica) lead(ctx context.Context) error {
+	f := r.unfollow()
+	for backoff := time.Second; ; backoff = min(2*backoff, time.Minute) {
+		began := time.Now()
+		err := r.term(ctx, f)
+		switch {
+		case ctx.Err() != nil && !configuration(err):
+			return nil
+		case errors.Is(err, txn.ErrFenced):
+			r.mu.Lock()
+			r.fenced++
+			r.mu.Unlock()
+			r.log.Warn("another replica took over, this one stands by", zap.Error(err))
+			return err
+		case configuration(err):
+			return err
+		}
+		r.cfg.Stats.Failed("kafka", err)
+		if time.Since(began) > time.Minute {
+			backoff = time.Second
+		}
+		r.log.Warn("the term is over, its memory is loaded again", zap.Error(err), zap.Duration("in", backoff))
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return nil
+		}
+		f = r.newFollower() // what a doubtful step did to the old memory is not known
+	}
+}
+
+// term leads once. The order of its first two steps is invariant 5.
+func (r *Replica) term(ctx context.Context, f *follower) error {
+	defer f.reader.Close()
+	if err := r.cfg.Producer.Init(ctx); err != nil {
+		return fmt.Errorf("a new producer epoch: %w", err)
+	}
+	started := time.Now()
+	if err := f.catchUp(ctx); err != nil {
+		return fmt.Errorf("load the offsets topic: %w", err)
+	}
+	r.log.Info("active", zap.Int("ids", f.state.IDs.Len()), zap.Int("streams", len(f.state.Ledgers)),
+		zap.Int64("offset", f.reader.Offset()), zap.Duration("caught_up_in", time.Since(started)))
+	r.cfg.Stats.Succeeded("kafka")
+	r.set(Active, true)
+	defer r.set(Standby, true)
+
+	requests := f.state.Requests
+	term := r.cfg.NewTerm(f.state)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.watch(ctx, f, term, requests) })
+	err := term.Run(ctx)
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// watch hands the term what other processes ask for through the offsets topic.
+// It ends with ctx. The term owns the state by now: watch must not touch it.
+func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) {
+	taken := func(id string, request offsets.Request) {
+		if err := term.Request(ctx, id, request); err != nil && ctx.Err() == nil {
+			r.log.Error("a request could not be taken over", zap.String("request", id), zap.Error(err))
+		}
+	}
+	for id, request := range pending {
+		taken(id, request)
+	}
+	for ctx.Err() == nil {
+		found := make(map[string]offsets.Request)
+		err := f.reader.Poll(ctx, time.Second, func(rec *txn.Record) error {
+			id, request, err := offsets.ParseRequest(r.cfg.Org, rec.Key, rec.Value)
+			switch {
+			case err != nil:
+				r.log.Warn("a request in the offsets topic cannot be read", zap.Error(err))
+			case request != nil:
+				found[id] = *request
+			case id != "": // a tombstone: somebody has taken it over
+				delete(found, id)
+			}
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("following the offsets topic failed, trying again", zap.Error(err))
+			pause(ctx, time.Second)
+		}
+		for id, request := range found {
+			taken(id, request)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+func (r *Replica) set(role Role, loaded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.role, r.loaded = role, loaded
+}
+
+// Role is what the replica does at the moment, and whether it has loaded the offsets topic.
+func (r *Replica) Role() (role Role, loaded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.role, r.loaded
+}
+
+// Fenced is how often a newer replica has fenced this one.
+func (r *Replica) Fenced() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fenced
+}

@@ -1,0 +1,253 @@
+// Package sink turns one step of the poller into one Kafka transaction: the raw
+// records, the change records, the remembered ids and the ledgers, together.
+//
+// It promises invariant 1 of exactly once, and that the raw value is what the
+// API sent, untouched. It is where the event's encoding (codec), the offsets
+// topic's (offsets) and the transaction (txn) meet, and refuses to know why a
+// step holds what it holds.
+package sink
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/txn"
+)
+
+// Topic is a topic to write to and how many partitions it has.
+type Topic struct {
+	Name       string
+	Partitions int32
+}
+
+// Config says where to and under which name.
+type Config struct {
+	Org                   string
+	Raw, Changes, Offsets Topic
+	// EventTime stamps records with the time of their event, never later than
+	// now; otherwise it is the time of publishing.
+	EventTime bool
+}
+
+// Sink is not safe for concurrent use, except Recent and Totals.
+type Sink struct {
+	cfg      Config
+	producer *txn.Producer
+	encoder  *codec.Encoder
+
+	// Buffers that are used again for every record.
+	record           txn.Record
+	key, value, text []byte
+	headers          []txn.Header
+
+	step   totals // of the step that is being written
+	recent recent
+
+	mu     sync.Mutex // protects totals
+	totals totals
+}
+
+// totals count what was committed.
+type totals struct{ changes, problems int }
+
+// New makes a Sink on a producer that it does not own.
+func New(cfg Config, producer *txn.Producer, encoder *codec.Encoder) *Sink {
+	return &Sink{cfg: cfg, producer: producer, encoder: encoder}
+}
+
+// Totals are how many change records were committed, and how many events that
+// carry the header error, since the Sink was made.
+func (s *Sink) Totals() (changes, problems int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.totals.changes, s.totals.problems
+}
+
+// Recent are the values of the newest change records committed, newest first.
+func (s *Sink) Recent() [][]byte { return s.recent.newest() }
+
+// retryPause is the pause before a step that was refused for a passing reason is written again.
+const retryPause = 250 * time.Millisecond
+
+// Commit writes the step in one transaction; poller.Sink says what its errors mean.
+func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
+	for pause := retryPause; ; pause = min(2*pause, 10*time.Second) {
+		err := s.try(ctx, step)
+		if err == nil {
+			s.recent.keep()
+			s.mu.Lock()
+			s.totals.changes += s.step.changes
+			s.totals.problems += s.step.problems
+			s.mu.Unlock()
+			return nil
+		}
+		if errors.Is(err, txn.ErrFatal) {
+			return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
+		}
+		// Retry and abort fates: nothing was committed, the transaction is to be aborted.
+		if abortErr := s.producer.Abort(ctx); abortErr != nil {
+			return fmt.Errorf("abort after %q: %w", err, abortErr)
+		}
+		var tooLarge *txn.TooLargeError
+		switch {
+		case errors.As(err, &tooLarge):
+			return s.refused(tooLarge)
+		case !errors.Is(err, txn.ErrRetry):
+			return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		case <-ctx.Done():
+			return fmt.Errorf("commit of %d events: %w: %w", len(step.Events), ctx.Err(), err)
+		}
+	}
+}
+
+func (s *Sink) try(ctx context.Context, step *poller.Step) error {
+	s.recent.start()
+	s.step = totals{}
+	if err := s.producer.Begin(); err != nil {
+		return err
+	}
+	now := time.Now()
+	for i := range step.Events {
+		if err := s.event(&step.Events[i], now); err != nil {
+			return err
+		}
+	}
+	if err := s.offsets(step, now); err != nil {
+		return err
+	}
+	return s.producer.Commit(ctx)
+}
+
+// event writes the raw record, the change records and the remembered id of one event.
+func (s *Sink) event(pub *poller.Publication, now time.Time) error {
+	ev := pub.Event
+	meta := s.encoder.Normalise(ev, pub.At)
+	s.key = append(s.key[:0], meta.EntityID...)
+	if len(s.key) == 0 {
+		s.key = append(s.key, ev.ID...)
+	}
+	raw, changes := txn.Partition(s.key, s.cfg.Raw.Partitions), txn.Partition(s.key, s.cfg.Changes.Partitions)
+	r := &s.record
+	r.Time = now.UnixMilli()
+	if s.cfg.EventTime && pub.At.Before(now) {
+		r.Time = pub.At.UnixMilli()
+	}
+	r.Headers = s.eventHeaders(ev, meta)
+
+	s.key = append(s.key[:0], ev.ID...)
+	r.Key, r.Value = s.key, ev.Raw
+	if err := s.producer.Produce(s.cfg.Raw.Name, raw, r); err != nil {
+		return err
+	}
+	s.key = append(s.key, ':')
+	id := len(s.key)
+	for i := range meta.Changes {
+		s.key = strconv.AppendInt(s.key[:id], int64(i), 10)
+		r.Key, r.Value = s.key, s.encoder.Record(i)
+		if err := s.producer.Produce(s.cfg.Changes.Name, changes, r); err != nil {
+			return err
+		}
+		s.recent.add(r.Value)
+	}
+	s.step.changes += meta.Changes
+	if meta.Problem != "" || ev.Problem != "" {
+		s.step.problems++
+	}
+	s.key = offsets.AppendSeenKey(s.key[:0], s.cfg.Org, ev.ID)
+	s.value = offsets.AppendSeenValue(s.value[:0], pub.Remember)
+	return s.offset(s.key, s.value, now)
+}
+
+// eventHeaders are the headers that the raw record and the change records share.
+// One without a value is left out. Their values lie in one buffer; where
+// it has to grow, those from before stay in the old one.
+func (s *Sink) eventHeaders(ev *audit.Event, meta codec.Meta) []txn.Header {
+	s.headers, s.text = s.headers[:0], s.text[:0]
+	put := func(key string, text []byte) { // text is s.text and the value behind it
+		value := text[len(s.text):len(text):len(text)]
+		s.text = text
+		if len(value) > 0 {
+			s.headers = append(s.headers, txn.Header{Key: key, Value: value})
+		}
+	}
+	put("audit-id", append(s.text, ev.ID...))
+	put("org", append(s.text, s.cfg.Org...))
+	put("entity-type", append(s.text, meta.EntityType...))
+	put("action", append(s.text, meta.Action...))
+	if !ev.Time.IsZero() {
+		put("event-time", ev.Time.AppendFormat(s.text, audit.TimeFormat))
+	}
+	sum := sha256.Sum256(ev.Raw)
+	put("sha256", hex.AppendEncode(s.text, sum[:]))
+	problem := ev.Problem
+	if problem != "" && meta.Problem != "" {
+		problem += "; "
+	}
+	put("error", append(append(s.text, problem...), meta.Problem...))
+	return s.headers
+}
+
+// offsets writes what the step changes in the offsets topic besides the ids.
+func (s *Sink) offsets(step *poller.Step, now time.Time) error {
+	for _, id := range step.Forget {
+		s.key = offsets.AppendSeenKey(s.key[:0], s.cfg.Org, id)
+		if err := s.offset(s.key, nil, now); err != nil {
+			return err
+		}
+	}
+	for _, id := range step.Done {
+		s.key = offsets.AppendRequestKey(s.key[:0], s.cfg.Org, id)
+		if err := s.offset(s.key, nil, now); err != nil {
+			return err
+		}
+	}
+	if step.Token != nil {
+		s.key = offsets.AppendTokenKey(s.key[:0], s.cfg.Org)
+		if err := s.offset(s.key, step.Token, now); err != nil {
+			return err
+		}
+	}
+	for stream, ledger := range step.Ledgers {
+		s.key = offsets.AppendLedgerKey(s.key[:0], s.cfg.Org, stream)
+		value, err := ledger.MarshalJSON()
+		if err != nil {
+			return fmt.Errorf("ledger of %s: %w", stream, err)
+		}
+		if err := s.offset(s.key, value, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sink) offset(key, value []byte, now time.Time) error {
+	return s.producer.Produce(s.cfg.Offsets.Name, 0, &txn.Record{Key: key, Value: value, Time: now.UnixMilli()})
+}
+
+// refused finds the event whose record a topic does not take.
+func (s *Sink) refused(e *txn.TooLargeError) error {
+	id := string(e.Key)
+	switch e.Topic {
+	case s.cfg.Raw.Name:
+	case s.cfg.Changes.Name:
+		id = id[:strings.LastIndexByte(id, ':')]
+	default:
+		return e // a ledger: nothing that leaving out an event would mend
+	}
+	return &poller.RefusedError{ID: id, Topic: e.Topic, Size: e.Size, Limit: e.Limit}
+}
