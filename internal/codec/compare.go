@@ -63,7 +63,12 @@ func (c *comparer) match(before, after jsonscan.Value) (start, end int) {
 	for m := before.Members(); m.Next(); {
 		c.slot(doc, start, m.Key()).before = m.Value().Ref()
 	}
-	for m := after.Members(); m.Next(); {
+	// Most objects keep the order of their keys.
+	for m, i := after.Members(), start; m.Next(); i++ {
+		if i < len(c.matched) && bytes.Equal(doc.At(c.matched[i].key).Raw(), m.Key().Raw()) {
+			c.matched[i].after = m.Value().Ref()
+			continue
+		}
 		c.slot(doc, start, m.Key()).after = m.Value().Ref()
 	}
 	return start, len(c.matched)

@@ -1,10 +1,6 @@
 package codec
 
-import (
-	"bytes"
-
-	"genesys-audit-connector/internal/jsonscan"
-)
+import "genesys-audit-connector/internal/jsonscan"
 
 // snapshots adds the changes that lead from one snapshot of an object to the
 // next. A snapshot that is null or missing is that of no object: what the other
@@ -94,7 +90,7 @@ func typeOf(v jsonscan.Value) valueType {
 func (e *Encoder) appendKey(path []byte, key jsonscan.Value) []byte {
 	mark := len(e.text)
 	name := key.View(&e.text)
-	if len(name) > 0 && !bytes.ContainsAny(name, `.[]"`) {
+	if isPlainKey(name) {
 		if len(path) > 0 {
 			path = append(path, '.')
 		}
@@ -106,6 +102,16 @@ func (e *Encoder) appendKey(path []byte, key jsonscan.Value) []byte {
 	}
 	e.text = e.text[:mark]
 	return path
+}
+
+func isPlainKey(name []byte) bool {
+	for _, c := range name {
+		switch c {
+		case '.', '[', ']', '"':
+			return false
+		}
+	}
+	return len(name) > 0
 }
 
 // appendQuoted appends valid UTF-8 as a JSON string, escaping only what must be.

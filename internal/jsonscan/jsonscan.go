@@ -51,6 +51,7 @@ func (e *SyntaxError) Error() string {
 const (
 	flagEscaped = 1 << iota // string: holds at least one backslash
 	flagSpaced              // object, array: holds white space between its values
+	flagHigh                // holds a byte that is not ASCII
 )
 
 // node is one value. Members of an object are a key node followed by a value node.
@@ -210,10 +211,9 @@ func (d *Doc) close(end int) {
 	last := len(d.open) - 1
 	n := &d.nodes[d.open[last]]
 	n.end, n.next = uint32(end), uint32(len(d.nodes))
-	spaced := n.flags & flagSpaced
 	d.open = d.open[:last]
 	if last > 0 {
-		d.nodes[d.open[last-1]].flags |= spaced
+		d.nodes[d.open[last-1]].flags |= n.flags
 	}
 }
 
@@ -255,14 +255,21 @@ func (d *Doc) str(i int) (int, error) {
 	src, start, flags := d.src, i, uint8(0)
 	i++
 	for {
-		if i = quoteOrBackslash(src, i); i >= len(src) {
+		var high bool
+		if i, high = quoteOrBackslash(src, i); i >= len(src) {
 			return start, &SyntaxError{start, "a string without its end"}
+		}
+		if high {
+			flags |= flagHigh
 		}
 		if src[i] == '"' {
 			d.add(String, flags, start, i+1)
+			if flags&flagHigh != 0 && len(d.open) > 0 {
+				d.nodes[d.open[len(d.open)-1]].flags |= flagHigh
+			}
 			return i + 1, nil
 		}
-		flags = flagEscaped
+		flags |= flagEscaped
 		if i+1 >= len(src) {
 			return start, &SyntaxError{start, "a string without its end"}
 		}
@@ -280,21 +287,27 @@ func (d *Doc) str(i int) (int, error) {
 	}
 }
 
-// quoteOrBackslash finds the next of the two, eight bytes at a time; len(src) if there is none.
-func quoteOrBackslash(src []byte, i int) int {
+// quoteOrBackslash finds the next of the two, eight bytes at a time; len(src) if
+// there is none. high tells whether a byte before it is not ASCII.
+func quoteOrBackslash(src []byte, i int) (at int, high bool) {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	var seen uint64
 	for ; i+8 <= len(src); i += 8 {
 		w := binary.LittleEndian.Uint64(src[i:])
 		q, b := w^(ones*'"'), w^(ones*'\\')
 		// A byte of q (or b) is zero where the character stands: the classic
 		// has-zero-byte test, exact for the lowest hit, which is the one used.
 		if hit := ((q-ones)&^q | (b-ones)&^b) & highs; hit != 0 {
-			return i + bits.TrailingZeros64(hit)/8
+			before := bits.TrailingZeros64(hit) &^ 7
+			seen |= w & (1<<before - 1)
+			return i + before/8, seen&highs != 0
 		}
+		seen |= w
 	}
 	for ; i < len(src) && src[i] != '"' && src[i] != '\\'; i++ {
+		seen |= uint64(src[i])
 	}
-	return i
+	return i, seen&highs != 0
 }
 
 func hex4(src []byte, i int) (r rune, ok bool) {

@@ -234,7 +234,7 @@ func (v Value) View(buf *[]byte) []byte {
 	if n.kind == String {
 		plain = plain[1 : len(plain)-1]
 	}
-	if n.flags == 0 && utf8.Valid(plain) {
+	if n.flags == 0 || n.flags == flagHigh && utf8.Valid(plain) {
 		return plain
 	}
 	start := len(*buf)
@@ -282,7 +282,7 @@ func (v Value) AppendCompact(dst []byte) []byte {
 func stringEnd(s []byte) int {
 	i := 1
 	for {
-		if i = quoteOrBackslash(s, i); s[i] == '"' {
+		if i, _ = quoteOrBackslash(s, i); s[i] == '"' {
 			return i + 1
 		}
 		i += 2
