@@ -1,0 +1,72 @@
+{{/* What every pod of the release has in common: the connector with its settings, whatever the command. */}}
+
+{{- define "audit.podBase" -}}
+serviceAccountName: {{ include "audit.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- if or (include "audit.secretName" .) .Values.extraVolumes }}
+volumes:
+  {{- with include "audit.secretName" . }}
+  - name: secrets
+    secret:
+      secretName: {{ . }}
+      defaultMode: 0440
+      items:
+        {{- range $variable, $key := include "audit.secretKeys" $ | fromYaml }}
+        - key: {{ $key | quote }}
+          path: {{ $variable }}
+        {{- end }}
+  {{- end }}
+  {{- with .Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audit.containerBase" -}}
+image: {{ include "audit.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+env:
+  {{- range $variable, $value := .Values.config }}
+  {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+  - name: {{ $variable }}
+    value: {{ toString $value | quote }}
+  {{- end }}
+  {{- end }}
+  {{- range $variable, $_ := include "audit.secretKeys" . | fromYaml }}
+  - name: {{ $variable }}_FILE
+    value: /etc/genesys-audit/secrets/{{ $variable }}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- if or (include "audit.secretName" .) .Values.extraVolumeMounts }}
+volumeMounts:
+  {{- if include "audit.secretName" . }}
+  - name: secrets
+    mountPath: /etc/genesys-audit/secrets
+    readOnly: true
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- end }}
