@@ -172,8 +172,10 @@ func (b *backfill) taken(stream string) audit.IntervalSet {
 func (b *backfill) do(ctx context.Context, j job) error {
 	defer b.p.unclaim(j.reading)
 	stream, interval := j.stream.Name, j.reading.interval
-	err := b.p.cover(ctx, audit.Read{Stream: stream, Interval: interval, Purpose: audit.Backfill}, j.again,
-		func(l offsets.Ledger) offsets.Ledger { return l.Cover(interval) })
+	err := b.p.cover(ctx, delivery{
+		read: audit.Read{Stream: stream, Interval: interval, Purpose: audit.Backfill}, again: j.again,
+		finish: func(l offsets.Ledger) offsets.Ledger { return l.Cover(interval) },
+	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {

@@ -26,6 +26,9 @@ type delivery struct {
 	// finish, on the last page of the interval, writes into the ledger that it
 	// has been read. It is nil on the pages before.
 	finish func(offsets.Ledger) offsets.Ledger
+	// lateness is the most by which an event that this reading finds in covered
+	// time can have been shown late: an earlier reading, at a younger age, did not see it.
+	lateness time.Duration
 	// again says that events which a topic did not take are to be tried again.
 	again bool
 	// done is closed when the step that holds the last page is durable.
@@ -211,7 +214,7 @@ func (b *stepBuilder) add(d *delivery) {
 		}
 		pub := Publication{Event: e, At: at, Remember: clamp(at, d.read.Interval), stream: d.read.Stream}
 		if l.Covered.Contains(pub.Remember) && d.read.Purpose != audit.Backfill {
-			b.late[d.read.Stream] = append(b.late[d.read.Stream], now.Sub(pub.Remember))
+			b.late[d.read.Stream] = append(b.late[d.read.Stream], min(d.lateness, now.Sub(pub.Remember)))
 		}
 		if b.p.refused[e.ID] {
 			b.change(d.read.Stream, func(l offsets.Ledger) offsets.Ledger { return l.Heal(e.ID) })

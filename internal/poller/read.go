@@ -21,18 +21,19 @@ const (
 	forgetStep  = 10_000
 )
 
-// cover reads one interval and returns when all of it is durable. finish enters
-// it in the ledger, in the step that holds its last page (invariant 3).
-func (p *Poller) cover(ctx context.Context, r audit.Read, again bool, finish func(offsets.Ledger) offsets.Ledger) error {
+// cover reads one interval and returns when all of it is durable. like says what
+// its deliveries have in common; like.finish enters the interval in the ledger,
+// in the step that holds its last page (invariant 3).
+func (p *Poller) cover(ctx context.Context, like delivery) error {
 	to := p.bulk
-	if r.Purpose == audit.Tail {
+	if like.read.Purpose == audit.Tail {
 		to = p.urgent
 	}
 	done := make(chan struct{})
-	err := p.src.Read(ctx, r, func(page audit.Page, last bool) error {
-		d := &delivery{read: r, page: page, again: again}
+	err := p.src.Read(ctx, like.read, func(page audit.Page, last bool) error {
+		d := &delivery{read: like.read, page: page, again: like.again, lateness: like.lateness}
 		if last {
-			d.finish, d.done = finish, done
+			d.finish, d.done = like.finish, done
 		}
 		select {
 		case to <- d:
@@ -80,9 +81,12 @@ func (p *Poller) poll(ctx context.Context, s audit.Stream) error {
 	if read.Empty() {
 		return nil
 	}
-	err := p.cover(ctx, audit.Read{Stream: s.Name, Interval: read, Purpose: audit.Tail}, false, func(l offsets.Ledger) offsets.Ledger {
-		l, _ = rewind(l, now)
-		return l.Cover(read).Want(behind)
+	err := p.cover(ctx, delivery{
+		read: audit.Read{Stream: s.Name, Interval: read, Purpose: audit.Tail}, lateness: p.cfg.PollOverlap,
+		finish: func(l offsets.Ledger) offsets.Ledger {
+			l, _ = rewind(l, now)
+			return l.Cover(read).Want(behind)
+		},
 	})
 	if err == nil {
 		p.stats.polled(s.Name, time.Now())
@@ -128,7 +132,9 @@ func (p *Poller) sweepOnce(ctx context.Context, s audit.Stream, age time.Duratio
 	if piece.Empty() {
 		return true, p.do(ctx, func(b *stepBuilder) { b.change(s.Name, finish) })
 	}
-	return true, p.cover(ctx, audit.Read{Stream: s.Name, Interval: piece, Purpose: audit.Sweep}, false, finish)
+	return true, p.cover(ctx, delivery{
+		read: audit.Read{Stream: s.Name, Interval: piece, Purpose: audit.Sweep}, lateness: age, finish: finish,
+	})
 }
 
 // longest is the longest interval that is read as one piece.
