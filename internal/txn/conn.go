@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -239,6 +240,10 @@ func authenticate(ctx context.Context, wire *protocol.Conn, mechanism sasl.Mecha
 	}
 	for {
 		res, err := wire.RoundTrip(&saslauthenticate.Request{AuthBytes: state})
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			// Brokers before KIP-152, and kfake, refuse by hanging up.
+			return time.Time{}, fmt.Errorf("%w: %w", codeError(kafka.SASLAuthenticationFailed, "Authenticate", mechanism.Name()), err)
+		}
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -3,6 +3,8 @@ package txn
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -190,9 +192,9 @@ func TestElectionAcrossProcesses(t *testing.T) {
 }
 
 func TestAssignKeepsThePartition(t *testing.T) {
-	member := func(id string, owned uint32) joingroup.ResponseMember {
+	member := func(id string, claim int32) joingroup.ResponseMember {
 		metadata, err := protocol.Marshal(consumer.MaxVersionSupported, consumer.Subscription{
-			Version: consumer.MaxVersionSupported, Topics: []string{"t"}, UserData: []byte{0, 0, 0, byte(owned)},
+			Version: consumer.MaxVersionSupported, Topics: []string{"t"}, UserData: binary.BigEndian.AppendUint32(nil, uint32(claim)),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -208,10 +210,112 @@ func TestAssignKeepsThePartition(t *testing.T) {
 		{"the first where nobody owns", []joingroup.ResponseMember{member("b", 0), member("a", 0)}, "a"},
 		{"the owner", []joingroup.ResponseMember{member("a", 0), member("b", 7), member("c", 0)}, "b"},
 		{"the latest owner of two", []joingroup.ResponseMember{member("a", 3), member("b", 7)}, "b"},
+		{"anyone rather than who resigned", []joingroup.ResponseMember{member("a", resigned), member("b", noClaim)}, "b"},
+		{"who resigned, where it is alone", []joingroup.ResponseMember{member("a", resigned)}, "a"},
 		{"metadata of someone else's kind", []joingroup.ResponseMember{{MemberID: "a", Metadata: []byte{1}}, member("b", 1)}, "b"},
 	} {
 		if got := assign(c.members); got != c.owner {
 			t.Errorf("%s: %s, not %s", c.name, got, c.owner)
 		}
+	}
+}
+
+// inProcess runs an election in the background and reports what lead does.
+func inProcess(t *testing.T, c *Cluster, session time.Duration, lead func(context.Context) error) *Election {
+	t.Helper()
+	e := c.NewElection(ElectionConfig{GroupID: "replicas", Topic: topicLog, SessionTimeout: session})
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := e.Run(ctx, lead); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	return e
+}
+
+func await[T any](t *testing.T, c <-chan T, limit time.Duration, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(limit):
+		t.Fatalf("%s: not within %v", what, limit)
+		panic("unreachable")
+	}
+}
+
+// A broker that is gone ends the leadership after a session, never Run; when it is back, so is the leadership.
+func TestElectionOutlivesTheBroker(t *testing.T) {
+	fake, proxy := fakeKafka(t, 1, kfake.GroupMinSessionTimeout(100*time.Millisecond))
+	const session = time.Second
+	began, ended := make(chan time.Time, 10), make(chan error, 10)
+	e := inProcess(t, dialFake(t, fake), session, func(ctx context.Context) error {
+		began <- time.Now()
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return ctx.Err()
+	})
+	await(t, began, 10*time.Second, "leads")
+	if e.Role() != RoleActive {
+		t.Error(e.Role())
+	}
+	// A short cut is no reason to stop.
+	proxy.Cut()
+	select {
+	case err := <-ended:
+		t.Fatalf("a cut connection ended the leadership: %v", err)
+	case <-time.After(2 * session):
+	}
+	gone := time.Now()
+	proxy.Refuse(true)
+	proxy.Cut()
+	if err := await(t, ended, 3*session, "stops"); !errors.Is(err, errSessionLost) {
+		t.Errorf("cause %v", err)
+	}
+	if took := time.Since(gone); took < session/2 {
+		t.Errorf("stopped after %v, before a session was over", took)
+	}
+	proxy.Refuse(false)
+	await(t, began, 15*time.Second, "leads again")
+}
+
+// When lead returns by itself, this replica hands over and stands by.
+func TestElectionHandsOverWhenLeadReturns(t *testing.T) {
+	fake, _ := fakeKafka(t, 1, kfake.GroupMinSessionTimeout(100*time.Millisecond))
+	const session = 2 * time.Second
+	fail, failed := make(chan error), make(chan time.Time, 10)
+	first := inProcess(t, dialFake(t, fake), session, func(ctx context.Context) error {
+		failed <- time.Now()
+		select {
+		case err := <-fail:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	await(t, failed, 10*time.Second, "leads")
+	began := make(chan time.Time, 10)
+	second := inProcess(t, dialFake(t, fake), session, func(ctx context.Context) error {
+		began <- time.Now()
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	for deadline := time.Now().Add(10 * time.Second); second.Role() != RoleStandby; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(second.Role())
+		}
+	}
+	fail <- ErrFenced
+	await(t, began, session, "the other leads")
+	for deadline := time.Now().Add(10 * time.Second); first.Role() != RoleStandby; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(first.Role())
+		}
+	}
+	if second.Role() != RoleActive {
+		t.Error(second.Role())
 	}
 }

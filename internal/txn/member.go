@@ -23,6 +23,11 @@ const (
 	protocolName = "active-standby" // the assignment below
 )
 
+const (
+	noClaim  int32 = 0
+	resigned int32 = -1 // it had the partition and gave it back: anyone else is to be preferred
+)
+
 // errEvicted: the coordinator no longer knows this member; another one may be the owner.
 var errEvicted = errors.New("no longer a member of the group")
 
@@ -40,7 +45,7 @@ type member struct {
 	coordinator string // address; empty when to be found
 	id          string
 	generation  int32
-	owned       int32 // the last generation in which this member owned the partition; 0 if it does not
+	claim       int32 // to the partition: the last generation in which it was this member's, noClaim, or resigned
 }
 
 func newMember(c *Cluster, config ElectionConfig) *member {
@@ -59,7 +64,7 @@ func (m *member) close() { m.conns.close() }
 // join takes part in the group's next generation and returns whether this member owns the partition in it.
 func (m *member) join(ctx context.Context, owner bool) (bool, error) {
 	if !owner {
-		m.owned = 0
+		m.claim = min(m.claim, noClaim)
 	}
 	for {
 		joined, err := m.joinOnce(ctx)
@@ -78,7 +83,7 @@ func (m *member) join(ctx context.Context, owner bool) (bool, error) {
 			return false, fmt.Errorf("sync: %w", err)
 		}
 		if owns {
-			m.owned = m.generation
+			m.claim = m.generation
 		}
 		return owns, nil
 	}
@@ -88,7 +93,7 @@ func (m *member) joinOnce(ctx context.Context) (*joingroup.Response, error) {
 	metadata, err := protocol.Marshal(consumer.MaxVersionSupported, consumer.Subscription{
 		Version:  consumer.MaxVersionSupported,
 		Topics:   []string{m.config.Topic},
-		UserData: binary.BigEndian.AppendUint32(nil, uint32(m.owned)),
+		UserData: binary.BigEndian.AppendUint32(nil, uint32(m.claim)),
 	})
 	if err != nil {
 		return nil, err
@@ -150,18 +155,18 @@ func (m *member) sync(ctx context.Context, joined *joingroup.Response) (bool, er
 	return len(mine.AssignedPartitions) > 0, nil
 }
 
-// assign chooses the owner: the member that owned the partition last, else the first by id. A zombie that claims an
-// older ownership than another member has had its turn.
+// assign chooses the owner: the member with the latest claim, else the first by id. A zombie that claims an older
+// generation than another member has had its turn.
 func assign(members []joingroup.ResponseMember) string {
-	lastOwned := func(m joingroup.ResponseMember) uint32 {
+	claim := func(m joingroup.ResponseMember) int32 {
 		var s consumer.Subscription
 		if err := protocol.Unmarshal(m.Metadata, consumer.MaxVersionSupported, &s); err != nil || len(s.UserData) != 4 {
-			return 0
+			return noClaim
 		}
-		return binary.BigEndian.Uint32(s.UserData)
+		return int32(binary.BigEndian.Uint32(s.UserData))
 	}
 	return slices.MinFunc(members, func(a, b joingroup.ResponseMember) int {
-		return cmp.Or(cmp.Compare(lastOwned(b), lastOwned(a)), cmp.Compare(a.MemberID, b.MemberID))
+		return cmp.Or(cmp.Compare(claim(b), claim(a)), cmp.Compare(a.MemberID, b.MemberID))
 	}).MemberID
 }
 
@@ -192,7 +197,7 @@ func (m *member) leave() {
 	_, _ = m.ask(ctx, m.patience, &leavegroup.Request{
 		GroupID: m.config.GroupID, Members: []leavegroup.RequestMember{{MemberID: m.id}},
 	})
-	m.id, m.owned = "", 0
+	m.id, m.claim = "", resigned
 }
 
 // ask sends a request to the group's coordinator. All of them may be sent twice.
@@ -223,7 +228,7 @@ func (m *member) refused(code int16) error {
 	case kafka.NotCoordinatorForGroup, kafka.GroupCoordinatorNotAvailable:
 		m.coordinator = ""
 	case kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.FencedInstanceID:
-		m.id, m.owned = "", 0
+		m.id, m.claim = "", noClaim
 		return fmt.Errorf("%w: %w", errEvicted, kafka.Error(code))
 	}
 	return codeError(kafka.Error(code), "Read", "group "+m.config.GroupID)

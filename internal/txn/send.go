@@ -32,7 +32,8 @@ type partitionLog struct {
 	sequence int32 // of the next batch to be appended in this epoch
 
 	open   batch
-	key    []byte // of the first record in open
+	target int    // the size at which it is full
+	key    []byte // of its first record
 	sealed []sealedBatch
 	next   int // the first of sealed that is not appended yet
 }
@@ -49,8 +50,9 @@ func (b sealedBatch) size() int { return len(b.bytes) - 4 }
 func (p *Producer) append(l *partitionLog, r *Record) {
 	if l.open.count == 0 && len(l.sealed) == 0 {
 		p.touched = append(p.touched, l)
+		l.target = p.target(l.topic)
 	}
-	if l.open.count > 0 && len(l.open.buf)+l.open.encodedSize(r) > p.target(l.topic) {
+	if l.open.count > 0 && len(l.open.buf)+l.open.encodedSize(r) > l.target {
 		p.seal(l)
 	}
 	if l.open.count == 0 {
