@@ -9,10 +9,12 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"genesys-audit-connector/internal/jsonscan"
 )
@@ -43,15 +45,28 @@ type Event struct {
 func NewEvent(v jsonscan.Value) Event {
 	e := Event{Raw: v.Raw(), Fields: v}
 	// The dialect auditlogs says auditId and timestamp, the other two id and eventDate.
-	id, at := firstOf(v, "auditId", "id"), firstOf(v, "timestamp", "eventDate")
+	var auditID, id, timestamp, eventDate jsonscan.Value
+	var text []byte // of what is spelled with escapes
+	for m := v.Members(); m.Next(); {
+		switch string(m.Key().View(&text)) {
+		case "auditId":
+			auditID = m.Value()
+		case "id":
+			id = m.Value()
+		case "timestamp":
+			timestamp = m.Value()
+		case "eventDate":
+			eventDate = m.Value()
+		}
+	}
 	var problems []string
-	if e.ID = usableID(id); e.ID == "" {
+	if e.ID = usableID(cmp.Or(auditID, id)); e.ID == "" {
 		sum := sha256.Sum256(e.Raw)
 		e.ID = "sha256:" + hex.EncodeToString(sum[:])
 		problems = append(problems, "no usable audit id")
 	}
-	if at.Kind() == jsonscan.String {
-		e.Time, _ = ParseTime(at.Text())
+	if at := cmp.Or(timestamp, eventDate); at.Kind() == jsonscan.String {
+		e.Time, _ = parseTime(at.View(&text))
 	}
 	if e.Time.IsZero() {
 		problems = append(problems, "no readable time")
@@ -60,48 +75,18 @@ func NewEvent(v jsonscan.Value) Event {
 	return e
 }
 
-// firstOf returns the member called name, or the one called other where there is none of that name.
-func firstOf(v jsonscan.Value, name, other string) jsonscan.Value {
-	if found := v.Get(name); found.Kind() != jsonscan.Absent {
-		return found
-	}
-	return v.Get(other)
-}
-
+// usableID is the text of an id, "" where that cannot tell the event from others.
+// One with U+FFFD is such: it stands for whatever could not be made a character,
+// so that two ids might read alike, and one of the events be lost.
 func usableID(v jsonscan.Value) string {
 	if v.Kind() != jsonscan.String {
 		return ""
 	}
 	id := v.Text()
-	if len(id) > MaxIDBytes || strings.TrimSpace(id) == "" {
+	if len(id) > MaxIDBytes || strings.TrimSpace(id) == "" || strings.ContainsRune(id, utf8.RuneError) {
 		return ""
 	}
 	return id
-}
-
-// ParseTime reads an ISO 8601 time with a zone and cuts it to milliseconds, UTC.
-// Besides RFC 3339 it takes the basic zone forms +0100 and +01, a comma before
-// the fraction, and a missing fraction or seconds.
-func ParseTime(s string) (time.Time, bool) {
-	for _, layout := range timeLayouts {
-		if t, err := time.Parse(layout, s); err == nil {
-			t = t.UTC().Truncate(time.Millisecond)
-			if t.Year() < 1 || t.Year() > 9999 || t.IsZero() {
-				return time.Time{}, false
-			}
-			return t, true
-		}
-	}
-	return time.Time{}, false
-}
-
-// time.Parse takes a fraction, after a point or a comma, wherever a layout has seconds.
-var timeLayouts = []string{
-	time.RFC3339,
-	"2006-01-02T15:04:05Z0700",
-	"2006-01-02T15:04:05Z07",
-	"2006-01-02T15:04Z07:00",
-	"20060102T150405Z0700",
 }
 
 // Page is what one answer of the API held. Its events share its memory.

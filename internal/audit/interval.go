@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// TimeFormat is how the product writes a time: RFC 3339 in milliseconds, UTC.
-const TimeFormat = "2006-01-02T15:04:05.000Z"
-
 // Interval is the time from From (inclusive) to To (exclusive), in whole
 // milliseconds, UTC. It is empty where To is not after From.
 type Interval struct{ From, To time.Time }
