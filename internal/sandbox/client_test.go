@@ -36,6 +36,7 @@ func serveOrg(t *testing.T, options Options) *client {
 	t.Cleanup(server.Close)
 	c := &client{t: t, org: org, url: server.URL, http: &http.Client{
 		Timeout:       10 * time.Second,
+		Transport:     &http.Transport{DisableKeepAlives: true}, // on a kept connection a lost GET would be sent again
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	c.login()

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -158,12 +157,3 @@ func valueTexts(value any) array {
 
 // quoted is text as a JSON string.
 func quoted(text string) []byte { return appendString(nil, text) }
-
-// mustJSON is for values that are marshalled by their nature.
-func mustJSON(value any) []byte {
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		panic("sandbox: " + err.Error())
-	}
-	return encoded
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -19,7 +20,7 @@ func (l Lateness) delay(d *dice) time.Duration {
 	if l.Probability <= 0 || !d.chance(l.Probability) {
 		return 0
 	}
-	return l.Min + time.Duration(d.next()%uint64(l.Max-l.Min+1))
+	return l.Min + time.Duration(d.next()%uint64(max(l.Max-l.Min, 0)+1))
 }
 
 // maker makes events. The order of calls and the seed decide what they are.
@@ -84,8 +85,10 @@ func (o *Org) EmitOdd(at time.Time, name string) ([]string, error) {
 	}
 	return o.create(1, func(e *event, d *dice) {
 		e.at = at.UnixMilli()
-		e.scene, e.actor = pick(d, o.world.scenes), pick(d, o.world.admins)
-		e.odd = odd
+		e.scene, e.actor, e.odd = pick(d, o.world.scenes), pick(d, o.world.admins), odd
+		if strings.HasPrefix(name, "client") { // only there is such a field to go wrong
+			e.actor = o.world.robot
+		}
 	}), nil
 }
 
@@ -206,6 +209,7 @@ func (o *Org) EmitRaw(raw Raw) (string, error) {
 	if raw.Query == nil {
 		s.service = ""
 	}
+	o.taxonomy.learn(s)
 	o.maker.mu.Lock()
 	defer o.maker.mu.Unlock()
 	now := o.now()

@@ -72,7 +72,7 @@ func (o *Org) decide(c *call, respond func(*call) *answer) *answer {
 	if a := o.instead(c, limit); a != nil {
 		return a.merge(quota)
 	}
-	if c.endpoint != EndpointToken && !o.tokens.valid(bearer(c.Request), c.now) {
+	if c.endpoint != EndpointToken && c.endpoint != EndpointDownload && !o.tokens.valid(bearer(c.Request), c.now) {
 		return failure(http.StatusUnauthorized, "bad.credentials", "Invalid login credentials.").merge(quota)
 	}
 	return respond(c).merge(quota)
@@ -267,14 +267,13 @@ func trickle(ctx context.Context, w http.ResponseWriter, status int, body []byte
 		return false
 	}
 	for i := range pieces {
-		if _, err := w.Write(body[len(body)*i/pieces : len(body)*(i+1)/pieces]); err != nil {
+		if i > 0 {
+			pause(ctx, delay)
+		}
+		if _, err := w.Write(body[len(body)*i/pieces : len(body)*(i+1)/pieces]); err != nil || ctx.Err() != nil {
 			return false
 		}
 		flush(w)
-		pause(ctx, delay)
-		if ctx.Err() != nil {
-			return false
-		}
 	}
 	return true
 }

@@ -17,7 +17,8 @@ var ErrUnknown = errors.New("sandbox: unknown")
 type FaultKind string
 
 // Every fault that can be injected. "Not applied" means that the request had no
-// effect, "applied" that it had and only its answer was spoilt.
+// effect, "applied" that it had and only its answer was spoilt. Lateness is no
+// fault of a request: see SetLateness. Odd events: see Oddities.
 const (
 	// Instead of an answer; the request is not applied.
 	StatusCode  FaultKind = "status"       // Status, e.g. 403, 408, 500, 502, 503, 504
@@ -77,7 +78,7 @@ type Fault struct {
 	Endpoint    Endpoint  `json:"endpoint,omitempty"`    // "" is every endpoint but the token's
 	Page        string    `json:"page,omitempty"`        // "first", "later", "" for any
 	Skip        int       `json:"skip,omitempty"`        // matching requests that are spared first
-	Count       int       `json:"count,omitempty"`       // requests to strike; 0 is 1, or any number where Probability is set
+	Count       int       `json:"count,omitempty"`       // requests to strike; 0 is 1, or any number where Probability is set; -1 is any number
 	Probability float64   `json:"probability,omitempty"` // of striking; 0 is always
 
 	Status     int           `json:"status,omitempty"` // 0 is 503

@@ -106,7 +106,10 @@ type Org struct {
 	maker   maker
 	tokens  tokens
 	faults  faults
+	jobs    jobs
 	stats   statistics
+
+	taxonomy *vocabulary
 
 	auditlogsLimit, platformLimit *limiter
 
@@ -123,6 +126,8 @@ func New(options Options) *Org {
 		faults:  faults{luck: roll(options.Seed, 1<<60), struck: map[FaultKind]int{}},
 		mux:     http.NewServeMux(),
 	}
+	o.jobs.byID = map[string]*job{}
+	o.taxonomy = newVocabulary(o.world)
 	o.tokens.start(options)
 	now := o.now()
 	o.auditlogsLimit = newLimiter(options.AuditlogsLimit, options.Consumers, options.Escalate, now)
@@ -135,6 +140,13 @@ func (o *Org) routes() {
 	o.handle("POST /oauth/token", EndpointToken, "", o.token)
 	o.handle("GET /api/v2/auditlogs", EndpointAuditlogs, Auditlogs, o.auditlogs)
 	o.handle("GET /api/v2/organizations/me", EndpointOrganization, "", o.organization)
+	o.handle("POST /api/v2/audits/query", EndpointSubmit, Query, o.submit)
+	o.handle("GET /api/v2/audits/query/servicemapping", EndpointMapping, Query, o.serviceMapping)
+	o.handle("GET /api/v2/audits/query/{id}", EndpointStatus, Query, o.queryStatus)
+	o.handle("GET /api/v2/audits/query/{id}/results", EndpointResults, Query, o.results)
+	o.handle("POST /api/v2/audits/query/realtime", EndpointRealtime, Realtime, o.realtime)
+	o.handle("GET /api/v2/audits/query/realtime/servicemapping", EndpointRealtimeMapping, Realtime, o.realtimeMapping)
+	o.handle("POST /api/v2/audits/query/realtime/related", EndpointRelated, Realtime, o.related)
 	o.controls()
 }
 

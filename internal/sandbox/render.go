@@ -77,7 +77,9 @@ func (d *draft) auditlogs(e *event) {
 	d.add("remoteIp", d.addresses(a))
 	d.textOrNull("clientId", a.clientID)
 	d.add("context", s.context)
-	d.add("transaction", d.transaction())
+	d.add("transaction", d.value(func(b []byte) []byte {
+		return append(appendTransactionID(append(b, '"'), d.world, e.n), '"')
+	}))
 	d.add("schemaVersion", []byte("1.0"))
 	d.add("sequence", d.value(func(b []byte) []byte { return strconv.AppendUint(b, e.n, 10) }))
 }
@@ -118,27 +120,21 @@ func (d *draft) query(e *event) {
 	d.text("entityType", s.entityType)
 	d.text("status", "SUCCESS")
 	d.text("application", a.application)
-	d.add("initiatingAction", d.transaction())
+	d.add("initiatingAction", d.value(func(b []byte) []byte {
+		b = appendTransactionID(append(b, `{"transactionId":"`...), d.world, e.n)
+		return append(b, `","actionContext":"ADMIN_UI"}`...)
+	}))
 	d.add("transactionInitiator", []byte("true"))
 	d.add("propertyChanges", s.properties)
 	d.add("entityChanges", s.entities)
 	d.add("context", s.context)
 }
 
-// transactionID is shared by the events of one bulk deployment and its like:
-// eight neighbours.
-func transactionID(w *world, n uint64) string {
+// appendTransactionID appends an id that eight neighbours share, like the events
+// of one deployment.
+func appendTransactionID(dst []byte, w *world, n uint64) []byte {
 	t := roll(w.seed+1, n/8)
-	return string(t.uuid(nil))
-}
-
-func (d *draft) transaction() []byte {
-	t := d.dice
-	return d.value(func(b []byte) []byte {
-		b = append(b, `{"transactionId":"`...)
-		b = t.uuid(b)
-		return append(b, `","actionContext":"ADMIN_UI"}`...)
-	})
+	return t.uuid(dst)
 }
 
 func (d *draft) addresses(a *actor) []byte {

@@ -46,9 +46,9 @@ func (w *world) peopleScenes(d *dice) {
 			"email", strings.ToLower(strings.NewReplacer(" ", ".", "'", "").Replace(p.name))+"@example.com",
 			"title", "Agent", "department", "Customer Care", "state", "active",
 			"addresses", array{obj("type", "WORK", "mediaType", "PHONE", "address", "+4930555"+string(appendJSON(nil, 1000+d.n(9000))))},
-			"manager", obj("id", w.people[d.n(len(w.people))].id), "version", 1+d.n(40))
+			"version", 1+d.n(40))
 		w.often(1,
-			edited(userKind, "Update", user, to("title", "Team Lead"), to("manager", nil)),
+			edited(userKind, "Update", user, to("title", "Team Lead"), to("department", nil)),
 			edited(userKind, "Update", user, to("state", "inactive")).system(),
 			edited(userKind, "Update", user, to("addresses", array{})),
 		)
@@ -89,6 +89,7 @@ func (w *world) roleMember(d *dice, action string, role object) *scene {
 		s.message = "Role " + roleName + " of " + member.name + " changed"
 	}
 	s.action = action
+	s.properties = []byte("[]") // as in the real service: everything is in the name
 	return s.withContext("roleName", roleName, "memberName", member.name)
 }
 

@@ -16,7 +16,7 @@ func (w *world) newQueues(d *dice) []object {
 	var queues []object
 	for _, area := range []string{"Billing", "Claims", "Sales", "Retention", "Technical Support", "Réclamations", "Soporte", "VIP"} {
 		for _, site := range []string{"Berlin", "Dublin", "São Paulo"} {
-			skill := func() any { return w.skills[d.n(len(w.skills))].get("id") }
+			skill := func() any { return w.skills[d.n(len(w.skills))].get("name") }
 			queues = append(queues, obj(
 				"id", w.id(d),
 				"name", fmt.Sprintf("%s – %s", area, site),
@@ -58,7 +58,7 @@ func (w *world) routingScenes(d *dice) {
 		)
 		w.often(1,
 			edited(queueKind, "Update", q, to("outboundEmail", "help@example.com"), to("mediaSettings.email", removed{})),
-			edited(queueKind, "Update", q, to("skills", plus(skills, w.skills[d.n(len(w.skills))].get("id")))),
+			edited(queueKind, "Update", q, to("skills", plus(skills, "Night shift"))),
 			edited(queueKind, "Update", q, to("mediaSettings.chat", obj("alertingSeconds", 30, "autoAnswer", true))),
 		)
 		w.deploy = append(w.deploy, edited(queueKind, "Update", q, to("acw.prompt", "OPTIONAL")))

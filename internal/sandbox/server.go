@@ -39,9 +39,9 @@ type Server struct {
 }
 
 // Start brings a sandbox up; Close ends it.
-func Start(options ServerOptions) (s *Server, err error) {
+func Start(options ServerOptions) (_ *Server, err error) {
 	ctx, stop := context.WithCancel(context.Background())
-	s = &Server{stop: stop, failed: make(chan error, 2)}
+	s := &Server{stop: stop, failed: make(chan error, 2)}
 	defer func() {
 		if err != nil {
 			s.Close()

@@ -31,8 +31,8 @@ type Request struct {
 	At       time.Time `json:"at"` // on the organisation's clock
 	Endpoint Endpoint  `json:"endpoint"`
 	Query    string    `json:"query"`
-	Status   int       `json:"status"` // 0: no answer
-	Fault    FaultKind `json:"fault,omitempty"`
+	Status   int       `json:"status"`          // 0: no answer
+	Fault    FaultKind `json:"fault,omitempty"` // which may have spoilt the answer on its way
 	Entities int       `json:"entities"`
 }
 
