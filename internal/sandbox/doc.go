@@ -20,6 +20,8 @@
 //	truth.go      what was shown, for checkers
 //	control.go    the same from another process: /sandbox/…
 //	limit.go      rate limits and the other consumers that eat them
+//	exchange.go   the way of a request: limit, fault, token, handler, delivery
 //	auditlogs.go, query.go, realtime.go   the dialects
-//	scene*.go     what administrators do in this organisation
+//	world.go, scene*.go   who does what in this organisation
+//	server.go, broker.go  addresses of its own, and the embedded broker
 package sandbox

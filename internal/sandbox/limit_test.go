@@ -90,6 +90,24 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// Where the organisation escalates, who goes on after a refusal waits longer,
+// past the end of the window.
+func TestEscalation(t *testing.T) {
+	for escalate, want := range map[bool]string{false: "4", true: "16"} {
+		clock := &clock{now: noon}
+		c := serveOrg(t, Options{Clock: clock.time, Escalate: escalate, AuditlogsLimit: Limit{Requests: 1, Window: 6 * time.Second}})
+		path := "/api/v2/auditlogs?" + hourWith().Encode()
+		c.get(path)
+		clock.forward(2 * time.Second)
+		for range 2 {
+			c.get(path)
+		}
+		if got := c.get(path).header.Get("Retry-After"); got != want {
+			t.Errorf("escalate=%v: Retry-After %s, want %s", escalate, got, want)
+		}
+	}
+}
+
 func TestOtherConsumers(t *testing.T) {
 	limit := Limit{Requests: 100, Window: 10 * time.Second}
 	for name, test := range map[string]struct {

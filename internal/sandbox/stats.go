@@ -22,8 +22,8 @@ type Stats struct {
 	ArmedFaults   []string                 `json:"armedFaults"`
 	MaxConcurrent int                      `json:"maxConcurrent"`
 	Violations    Violations               `json:"violations"`
-	Quotas        map[string]Quota         `json:"quotas"` // "auditlogs" and "platform"
-	Entities      int                      `json:"entities"`
+	Quotas        map[string]Quota         `json:"quotas"`   // "auditlogs" and "platform"
+	Entities      int                      `json:"entities"` // in answers, spoilt ones too
 }
 
 // Request is one request, as it was answered.
