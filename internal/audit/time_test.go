@@ -55,7 +55,8 @@ func FuzzParseTime(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got, ok := ParseTime(text)
-		if want, err := time.Parse(time.RFC3339, text); err == nil && len(text) >= len("2006-01-02T15:04:05Z") {
+		// Package time takes hours of one digit, which RFC 3339 does not.
+		if want, err := time.Parse(time.RFC3339, text); err == nil && text[len("2006-01-02T15")] == ':' {
 			want = want.UTC().Truncate(time.Millisecond)
 			if year := want.Year(); year < 1 || year > 9999 || want.IsZero() {
 				return
