@@ -1,0 +1,312 @@
+package genesys
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+)
+
+// Dialect is a way in which the API serves audit events.
+type Dialect string
+
+// The dialects.
+const (
+	Auto      Dialect = "auto"
+	Auditlogs Dialect = "auditlogs"
+	Query     Dialect = "query"
+	Realtime  Dialect = "realtime"
+)
+
+// Secret gives a secret whenever one is needed, so that one which is replaced
+// while we run is taken up.
+type Secret func() (string, error)
+
+// Text is a secret that does not change.
+func Text(s string) Secret { return func() (string, error) { return s, nil } }
+
+// File is a secret that is read from a file whenever it is needed, without the white space around it.
+func File(path string) Secret {
+	return func() (string, error) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("read a secret: %w", err)
+		}
+		return strings.TrimSpace(string(b)), nil
+	}
+}
+
+// TokenStore keeps the sealed refresh token that replaced the configured one.
+type TokenStore interface {
+	// Load returns what was saved last; nil for nothing.
+	Load(ctx context.Context) ([]byte, error)
+	// Save returns once what it was given is durable.
+	Save(ctx context.Context, sealed []byte) error
+}
+
+// Config is what the client can be told. Zero values have the defaults that are named.
+type Config struct {
+	APIURL, LoginURL       string
+	ClientID, ClientSecret Secret
+	RefreshToken           Secret // nil, or one that gives "": client credentials
+	Scope                  string
+	Tokens                 TokenStore // must be there where RefreshToken is
+	Dialect                Dialect    // Auto
+	Filter                 string     // of Auditlogs; "type=configuration"
+	Services               []string   // of the others; all
+	Retention              time.Duration
+	RateLimit              RateLimit
+	RateShare              float64 // 0.7
+	RateReserve            int
+	RequestTimeout         time.Duration // 30 s
+	MaxBody                int64         // bytes of an answer, decompressed; 64 MiB
+	Logger                 *zap.Logger
+}
+
+const (
+	defaultFilter  = "type=configuration"
+	defaultShare   = 0.7
+	defaultTimeout = 30 * time.Second
+	defaultMaxBody = 64 << 20
+	day            = 24 * time.Hour
+)
+
+// traits are what a dialect can, where Config does not say otherwise.
+var traits = map[Dialect]struct {
+	retention time.Duration
+	window    time.Duration // the longest interval of one query; 0 is any
+	limit     RateLimit
+}{
+	Auditlogs: {180 * day, 0, RateLimit{100, 10 * time.Second}},
+	Query:     {365 * day, 30 * day, RateLimit{300, time.Minute}},
+	Realtime:  {14 * day, 0, RateLimit{300, time.Minute}},
+}
+
+// Client reads the audit events of one organisation. It may be used from many
+// goroutines; all of them share the pacer and the token.
+type Client struct {
+	cfg        Config
+	log        *zap.Logger
+	api, login *url.URL
+	filter     filter
+	http       *http.Client
+	clock      *apiClock
+	pacer      *pacer
+	tokens     *tokens
+	secrets    redactor
+	counts     requestCounts
+	patience   retries
+
+	mu      sync.Mutex
+	streams map[string]*stream // by name, since the last Open
+	spoken  string             // the dialects of the streams
+}
+
+// stream is what is read as one, and how.
+type stream struct {
+	audit.Stream
+	dialect string // as Dialects tells it
+	subject string // what it asks for: the filter or the service
+	read    func(ctx context.Context, r *reading) error
+}
+
+// New makes a client; it contacts nobody. Its errors name every setting that is wrong.
+func New(cfg Config) (*Client, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	setDefault(&cfg.Dialect, Auto)
+	setDefault(&cfg.Filter, defaultFilter)
+	setDefault(&cfg.RateShare, defaultShare)
+	setDefault(&cfg.RequestTimeout, defaultTimeout)
+	setDefault(&cfg.MaxBody, defaultMaxBody)
+
+	c := &Client{cfg: cfg, log: cfg.Logger, clock: newAPIClock(), patience: defaultRetries}
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	c.api, err = baseURL("GENESYS_API_URL", cfg.APIURL)
+	check(err)
+	c.login, err = baseURL("GENESYS_LOGIN_URL", cfg.LoginURL)
+	check(err)
+	c.filter, err = parseFilter(cfg.Filter)
+	check(err)
+	check(cfg.check())
+	if errs != nil {
+		return nil, errors.Join(errs...)
+	}
+	c.http = &http.Client{Transport: newTransport(), CheckRedirect: doNotFollow}
+	c.pacer = newPacer(c.limit(cfg.Dialect), cfg.RateShare, cfg.RateReserve)
+	c.tokens = newTokens(c)
+	return c, nil
+}
+
+func setDefault[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+func (cfg *Config) check() error {
+	var errs []error
+	if _, ok := traits[cfg.Dialect]; !ok && cfg.Dialect != Auto {
+		errs = append(errs, &ValueError{Variable: "GENESYS_AUDIT_API", Value: string(cfg.Dialect), Reason: "it is auto, auditlogs, query or realtime"})
+	}
+	if cfg.ClientID == nil || cfg.ClientSecret == nil {
+		errs = append(errs, errors.New("GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET are needed"))
+	}
+	if cfg.RefreshToken != nil && cfg.Tokens == nil {
+		// A refresh token that is replaced and not kept would be lost with the process.
+		errs = append(errs, errors.New("a refresh token needs a TokenStore"))
+	}
+	if cfg.RateShare < 0 || cfg.RateShare > 1 || cfg.RateReserve < 0 {
+		errs = append(errs, errors.New("GENESYS_RATE_SHARE lies between 0 and 1, GENESYS_RATE_RESERVE is not negative"))
+	}
+	if r := cfg.RateLimit; r.Requests < 0 || r.Requests > 0 && r.Per <= 0 {
+		errs = append(errs, errors.New("GENESYS_RATE_LIMIT is a number of requests in a time"))
+	}
+	return errors.Join(errs...)
+}
+
+// limit is the rate limit for a dialect. Auto begins with that of auditlogs, which it tries first.
+func (c *Client) limit(d Dialect) RateLimit {
+	if c.cfg.RateLimit.Requests > 0 {
+		return c.cfg.RateLimit
+	}
+	if d == Auto {
+		d = Auditlogs
+	}
+	return traits[d].limit
+}
+
+func (c *Client) retention(d Dialect) time.Duration {
+	if c.cfg.Retention > 0 {
+		return c.cfg.Retention
+	}
+	return traits[d].retention
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second}, // a dead connection is noticed
+		MaxIdleConnsPerHost:    16,
+		IdleConnTimeout:        60 * time.Second,
+		DisableCompression:     true, // send.go unpacks, and counts what comes out
+		MaxResponseHeaderBytes: 1 << 20,
+	}
+}
+
+// doNotFollow keeps the token, and the secret, from going where an answer points to.
+func doNotFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Now is the API's clock: a little slow, never fast. It is our own before the first Open.
+func (c *Client) Now() time.Time { return c.clock.now() }
+
+// ClockOffset is how far the API's clock is ahead of ours, and whether that is known.
+func (c *Client) ClockOffset() (time.Duration, bool) { return c.clock.offset() }
+
+// Rate is how the limit stands.
+func (c *Client) Rate() Rate { return c.pacer.rate() }
+
+// Requests counts the requests that were sent, by purpose and status.
+func (c *Client) Requests() []RequestCount { return c.counts.list() }
+
+// API names the dialects that are spoken, such as "auditlogs" or "realtime+query"; "" before the first Open.
+func (c *Client) API() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spoken
+}
+
+// Dialects tells for each stream in which dialects it is read.
+func (c *Client) Dialects() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := make(map[string]string, len(c.streams))
+	for name, s := range c.streams {
+		m[name] = s.dialect
+	}
+	return m
+}
+
+// retentionSlack is by how much an interval may begin before the API's
+// retention when its first request goes out: it has waited for its turn.
+const retentionSlack = 10 * time.Second
+
+// Read hands every event of the stream in the interval to take, page by page in
+// order. take owns the page; last tells that nothing comes after it. The same
+// event may come twice, and after an expired page token the interval begins
+// again. nil means that take has accepted the last page.
+func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Page, last bool) error) error {
+	c.mu.Lock()
+	s := c.streams[r.Stream]
+	c.mu.Unlock()
+	if s == nil {
+		return fmt.Errorf("%q: %w", r.Stream, ErrNotOpen)
+	}
+	if r.Interval.Empty() {
+		return take(audit.Page{}, true)
+	}
+	rd := &reading{Read: r, stream: s, take: take}
+	if err := c.inRetention(rd); err != nil {
+		return err
+	}
+	started := time.Now()
+	err := s.read(ctx, rd)
+	c.log.Debug("read", zap.String("stream", s.Name), zap.String("subject", s.subject), zap.Stringer("purpose", r.Purpose),
+		zap.Stringer("interval", r.Interval), zap.Int("pages", rd.pages), zap.Int("events", rd.events),
+		zap.Duration("took", time.Since(started)), zap.Error(err))
+	if err != nil {
+		return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
+	}
+	return nil
+}
+
+// inRetention refuses what the API does not hold any more; it would answer with
+// nothing, and nobody could tell that from an hour without events.
+func (c *Client) inRetention(rd *reading) error {
+	if s := rd.stream; s.Retention > 0 && rd.Interval.From.Before(c.Now().Add(-s.Retention-retentionSlack)) {
+		return &RetentionError{Stream: s.Name, Interval: rd.Interval, Retention: s.Retention}
+	}
+	return nil
+}
+
+// reading is one Read under way.
+type reading struct {
+	audit.Read
+	stream *stream
+	take   func(audit.Page, bool) error
+
+	pages, events int
+}
+
+// hand gives a page to whoever reads.
+func (r *reading) hand(page audit.Page, last bool) error {
+	r.pages++
+	r.events += len(page.Events)
+	return r.take(page, last)
+}

@@ -1,0 +1,20 @@
+// Package genesys is the client of the audit API of Genesys Cloud: OAuth, the
+// pacing of requests, and the dialects in which the same events are served.
+//
+// It promises that a Read which returns nil has handed over every event that
+// the API showed for the interval, bytes untouched; that an answer which is not
+// whole is never taken for an empty one; that no request is sent which the
+// API's own headers say will be refused; and that no secret and no token gets
+// into an error, a log line or a URL. It refuses to know Kafka and Avro, and
+// keeps no memory of what was read.
+//
+// Where to look:
+//
+//	client.go      Config, Client: Open, Now, Read
+//	pacer.go       when a request may be sent; quota.go what the headers say
+//	send.go        one request: token, deadline, size limit, what a status means
+//	chain.go       one request again and again; following pages
+//	auditlogs.go, query.go, realtime.go   the dialects
+//	taxonomy.go    filter and services, checked against what the API knows
+//	oauth.go, seal.go   tokens; refresh tokens that are replaced when used
+package genesys
