@@ -121,8 +121,6 @@ func (c *Cluster) configure(options Options, lib string) {
 	for i := range options.Nodes {
 		quorum = append(quorum, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[3*i+2]))
 	}
-	replicas := fmt.Sprint(options.Nodes)
-	minISR := fmt.Sprint(options.Nodes/2 + 1)
 	for i := range options.Nodes {
 		n := &node{id: i + 1, clusterID: clusterID, lib: lib, dir: c.tb.TempDir(), heap: 256}
 		if options.Nodes > 1 {
@@ -133,38 +131,7 @@ func (c *Cluster) configure(options Options, lib string) {
 		if c.Proxy != nil {
 			n.advertised = c.Proxy.Forward(n.listen)
 		}
-		properties := map[string]string{
-			"process.roles":                  "broker,controller",
-			"node.id":                        fmt.Sprint(n.id),
-			"listeners":                      fmt.Sprintf("CLIENT://%s,BROKER://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", n.listen, ports[3*i+1], ports[3*i+2]),
-			"advertised.listeners":           fmt.Sprintf("CLIENT://%s,BROKER://127.0.0.1:%d", n.advertised, ports[3*i+1]),
-			"listener.security.protocol.map": "CLIENT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-			"inter.broker.listener.name":     "BROKER",
-			"controller.listener.names":      "CONTROLLER",
-			"controller.quorum.voters":       strings.Join(quorum, ","),
-			"log.dirs":                       filepath.Join(n.dir, "data"),
-
-			"default.replication.factor":                       replicas,
-			"min.insync.replicas":                              minISR,
-			"offsets.topic.replication.factor":                 replicas,
-			"offsets.topic.num.partitions":                     "1",
-			"transaction.state.log.replication.factor":         replicas,
-			"transaction.state.log.min.isr":                    minISR,
-			"transaction.state.log.num.partitions":             replicas,
-			"share.coordinator.state.topic.replication.factor": replicas,
-			"share.coordinator.state.topic.min.isr":            minISR,
-
-			"group.initial.rebalance.delay.ms": "0",
-			"group.min.session.timeout.ms":     "500",
-			"auto.create.topics.enable":        "false",
-			"log.cleaner.dedupe.buffer.size":   "2097152",
-			"num.network.threads":              "2",
-			"num.io.threads":                   "2",
-			"background.threads":               "2",
-			// A killed node is noticed after this session, not after the default of 9 s.
-			"broker.session.timeout.ms":    "3000",
-			"broker.heartbeat.interval.ms": "500",
-		}
+		properties := n.defaults(ports[3*i:], options.Nodes, strings.Join(quorum, ","))
 		maps.Copy(properties, options.Properties)
 		var text bytes.Buffer
 		for _, k := range slices.Sorted(maps.Keys(properties)) {
@@ -174,6 +141,44 @@ func (c *Cluster) configure(options Options, lib string) {
 			c.tb.Fatal(err)
 		}
 		c.nodes = append(c.nodes, n)
+	}
+}
+
+// defaults are a small node's properties: quick to start and to notice a death, replicated where there are replicas.
+// ports are the client's, the other brokers' and the controllers'.
+func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string {
+	replicas, minISR := fmt.Sprint(nodes), fmt.Sprint(nodes/2+1)
+	return map[string]string{
+		"process.roles":                  "broker,controller",
+		"node.id":                        fmt.Sprint(n.id),
+		"listeners":                      fmt.Sprintf("CLIENT://%s,BROKER://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", n.listen, ports[1], ports[2]),
+		"advertised.listeners":           fmt.Sprintf("CLIENT://%s,BROKER://127.0.0.1:%d", n.advertised, ports[1]),
+		"listener.security.protocol.map": "CLIENT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"inter.broker.listener.name":     "BROKER",
+		"controller.listener.names":      "CONTROLLER",
+		"controller.quorum.voters":       quorum,
+		"log.dirs":                       filepath.Join(n.dir, "data"),
+
+		"default.replication.factor":                       replicas,
+		"min.insync.replicas":                              minISR,
+		"offsets.topic.replication.factor":                 replicas,
+		"offsets.topic.num.partitions":                     "1",
+		"transaction.state.log.replication.factor":         replicas,
+		"transaction.state.log.min.isr":                    minISR,
+		"transaction.state.log.num.partitions":             replicas,
+		"share.coordinator.state.topic.replication.factor": replicas,
+		"share.coordinator.state.topic.min.isr":            minISR,
+
+		"group.initial.rebalance.delay.ms": "0",
+		"group.min.session.timeout.ms":     "500",
+		"auto.create.topics.enable":        "false",
+		"log.cleaner.dedupe.buffer.size":   "2097152",
+		"num.network.threads":              "2",
+		"num.io.threads":                   "2",
+		"background.threads":               "2",
+		// A killed node is noticed after this session, not after the default of 9 s.
+		"broker.session.timeout.ms":    "3000",
+		"broker.heartbeat.interval.ms": "500",
 	}
 }
 

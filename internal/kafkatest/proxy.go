@@ -126,6 +126,13 @@ func (p *Proxy) CutOnce(key int16, when When) <-chan struct{} {
 	return c.fired
 }
 
+// Clear takes back every CutOnce that has not fired.
+func (p *Proxy) Clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cuts = nil
+}
+
 func (p *Proxy) accept(ln net.Listener, target string) {
 	for {
 		client, err := ln.Accept()

@@ -38,6 +38,7 @@ func TestOneNode(t *testing.T) {
 	kafka := kafkatest.Start(t, kafkatest.Options{Proxy: true})
 	testTopics(t, kafka.Brokers())
 	t.Run("Cut", func(t *testing.T) { testCutCommits(t, kafka.Brokers(), kafka.Proxy) })
+	t.Run("RandomCuts", func(t *testing.T) { testRandomCuts(t, kafka.Brokers(), kafka.Proxy, 300) })
 	t.Run("DelayedEndTxn", func(t *testing.T) { testDelayedEndTxn(t, kafka.Brokers(), kafka.Proxy) })
 	t.Run("Codecs", func(t *testing.T) { testCodecs(t, kafka.Brokers()) })
 	t.Run("ReaderAgreesWithFranz", func(t *testing.T) { testReaderAgrees(t, kafka.Brokers()) })
