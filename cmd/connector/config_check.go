@@ -1,0 +1,194 @@
+package main
+
+import (
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// readFiles sets the secrets that are given by NAME_FILE.
+func (r *reader) readFiles(target any) {
+	r.readFilesOf(reflect.ValueOf(target).Elem())
+}
+
+func (r *reader) readFilesOf(v reflect.Value) {
+	for i := range v.NumField() {
+		field, info := v.Field(i), v.Type().Field(i)
+		secret, ok := field.Addr().Interface().(*Secret)
+		if !ok {
+			if field.Kind() == reflect.Struct && info.Tag.Get("env") == "" {
+				r.readFilesOf(field)
+			}
+			continue
+		}
+		name := info.Tag.Get("env")
+		path := r.value(name + "_FILE")
+		if path == "" {
+			continue
+		}
+		if secret.IsSet() {
+			r.add(name, "both it and %s_FILE are set; expected one of them", name)
+			continue
+		}
+		opened, err := openSecret(path)
+		if err != nil {
+			r.add(name+"_FILE", "cannot read %s: %s; expected a file that holds the secret alone", quoted(path), reason(err))
+			continue
+		}
+		*secret = opened
+	}
+}
+
+// checker finds what is wrong between variables, each of which is right.
+type checker struct {
+	cfg    *Config
+	reader *reader
+}
+
+func (c *checker) check() {
+	c.checkGenesys()
+	c.checkPoll()
+	c.checkTopics()
+	c.checkTLS()
+	c.checkSASL()
+	c.checkRegistry()
+}
+
+// need notes a variable that must be set and is not.
+func (c *checker) need(name, expected string) {
+	if c.reader.set(name) {
+		return // wrong ones were named already
+	}
+	text := "is not set; expected " + expected
+	if v := variablesByName()[name]; v.Example != "" {
+		text += ", for example " + v.Example
+	} else if v.Secret {
+		text += ", here or in a file that " + name + "_FILE names"
+	}
+	c.reader.add(name, "%s", text)
+}
+
+func (c *checker) warn(text string) { c.cfg.Warnings = append(c.cfg.Warnings, text) }
+
+func (c *checker) checkGenesys() {
+	g, set := c.cfg.Genesys, c.reader.set
+	switch {
+	case set("GENESYS_REGION"):
+	case set("GENESYS_API_URL"):
+		c.need("GENESYS_LOGIN_URL", "the address that goes with GENESYS_API_URL, or GENESYS_REGION instead of both")
+	case set("GENESYS_LOGIN_URL"):
+		c.need("GENESYS_API_URL", "the address that goes with GENESYS_LOGIN_URL, or GENESYS_REGION instead of both")
+	default:
+		c.need("GENESYS_REGION", "the organisation's region")
+	}
+	c.need("GENESYS_CLIENT_ID", "the id of an OAuth client")
+	c.need("GENESYS_CLIENT_SECRET", "the secret of that OAuth client")
+	for _, v := range []struct{ name, address string }{{"GENESYS_API_URL", g.APIURL}, {"GENESYS_LOGIN_URL", g.LoginURL}} {
+		if inClear(v.address) {
+			c.warn(v.name + " is http: tokens and secrets cross the network unencrypted")
+		}
+	}
+	if g.API == "auditlogs" && set("GENESYS_SERVICES") {
+		c.warn("GENESYS_SERVICES has no effect with GENESYS_AUDIT_API=auditlogs; GENESYS_FILTER selects there")
+	}
+	if (g.API == "query" || g.API == "realtime") && set("GENESYS_FILTER") {
+		c.warn("GENESYS_FILTER has no effect with GENESYS_AUDIT_API=" + g.API + "; GENESYS_SERVICES selects there")
+	}
+	if g.RateLimit.Requests != 0 && g.RateReserve >= g.RateLimit.Requests {
+		c.warn("GENESYS_RATE_RESERVE leaves nothing of GENESYS_RATE_LIMIT: only one request per 2 s, or none, will be sent")
+	}
+}
+
+func (c *checker) checkPoll() {
+	if c.cfg.Poll.Overlap <= c.cfg.Poll.Interval {
+		c.warn("POLL_OVERLAP is not longer than POLL_INTERVAL: every poll leaves a gap that the backfill must fill")
+	}
+}
+
+// minSessionTimeout is what brokers take unless group.min.session.timeout.ms says otherwise.
+const minSessionTimeout = 6 * time.Second
+
+func (c *checker) checkTopics() {
+	k := c.cfg.Kafka
+	c.need("KAFKA_BROKERS", "the brokers' addresses")
+	names := map[string]string{k.TopicChanges: "KAFKA_TOPIC_CHANGES"}
+	for _, t := range []struct{ variable, topic string }{{"KAFKA_TOPIC_RAW", k.TopicRaw}, {"KAFKA_TOPIC_OFFSETS", k.TopicOffsets}} {
+		if other := names[t.topic]; other != "" && !c.reader.wrong(t.variable) && !c.reader.wrong(other) {
+			c.reader.add(t.variable, "%s is also the topic of %s; expected a topic of its own", quoted(t.topic), other)
+		}
+		names[t.topic] = t.variable
+	}
+	if k.SessionTimeout < minSessionTimeout {
+		c.warn("KAFKA_SESSION_TIMEOUT is under 6s, which brokers refuse unless their group.min.session.timeout.ms is lowered")
+	}
+}
+
+func (c *checker) checkTLS() {
+	k := c.cfg.Kafka
+	if !k.TLS.Enabled {
+		for _, name := range []string{"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE"} {
+			if c.reader.set(name) && !c.reader.wrong("KAFKA_TLS") {
+				c.reader.add(name, "is set, but KAFKA_TLS is false; expected KAFKA_TLS=true, or no file")
+			}
+		}
+		return
+	}
+	switch {
+	case k.TLS.CertFile != "":
+		c.need("KAFKA_TLS_KEY_FILE", "the key of the certificate in KAFKA_TLS_CERT_FILE")
+	case k.TLS.KeyFile != "":
+		c.need("KAFKA_TLS_CERT_FILE", "the certificate of the key in KAFKA_TLS_KEY_FILE")
+	}
+	if _, err := k.TLS.authorities(); err != nil {
+		c.reader.add("KAFKA_TLS_CA_FILE", "cannot use %s: %s; expected a PEM file of certificates", quoted(k.TLS.CAFile), reason(err))
+	}
+	if k.TLS.CertFile != "" && k.TLS.KeyFile != "" {
+		if _, err := k.TLS.certificate(); err != nil {
+			c.reader.add("KAFKA_TLS_CERT_FILE", "cannot use %s with %s: %s; expected PEM files of a certificate and its key",
+				quoted(k.TLS.CertFile), quoted(k.TLS.KeyFile), reason(err))
+		}
+	}
+}
+
+func (c *checker) checkSASL() {
+	k := c.cfg.Kafka
+	if !c.reader.set("KAFKA_SASL_MECHANISM") {
+		if c.reader.set("KAFKA_SASL_USERNAME") || c.reader.set("KAFKA_SASL_PASSWORD") {
+			c.need("KAFKA_SASL_MECHANISM", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, for there is a user or password")
+		}
+		return
+	}
+	c.need("KAFKA_SASL_USERNAME", "the user of KAFKA_SASL_MECHANISM")
+	c.need("KAFKA_SASL_PASSWORD", "the password of KAFKA_SASL_MECHANISM")
+	if k.SASL.MechanismName == "PLAIN" && !k.TLS.Enabled {
+		c.warn("KAFKA_SASL_MECHANISM=PLAIN without KAFKA_TLS=true: the password crosses the network unencrypted")
+	}
+}
+
+func (c *checker) checkRegistry() {
+	set := c.reader.set
+	user, password := set("SCHEMA_REGISTRY_USERNAME"), set("SCHEMA_REGISTRY_PASSWORD")
+	if user || password {
+		c.need("SCHEMA_REGISTRY_URL", "the address of the registry that the user or password is for")
+	}
+	if user {
+		c.need("SCHEMA_REGISTRY_PASSWORD", "the password of SCHEMA_REGISTRY_USERNAME")
+	}
+	if password {
+		c.need("SCHEMA_REGISTRY_USERNAME", "the user of SCHEMA_REGISTRY_PASSWORD")
+	}
+	if user && inClear(c.cfg.Registry.URL) {
+		c.warn("SCHEMA_REGISTRY_URL is http: the password crosses the network unencrypted")
+	}
+}
+
+// inClear tells whether what is sent to an address can be read on its way.
+func inClear(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	host := u.Hostname()
+	return host != "localhost" && host != "::1" && !strings.HasPrefix(host, "127.")
+}

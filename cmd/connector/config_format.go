@@ -1,0 +1,108 @@
+package main
+
+import (
+	"cmp"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"genesys-audit-connector/internal/genesys"
+)
+
+// formats check the texts that are more than any text; the tag "is" of a field
+// names its format. Each returns the text as the rest of the program wants it.
+var formats = map[string]func(string) (string, error){
+	"org":      matching(`[a-z0-9-]{1,63}`, `1 to 63 of a-z, 0-9 and "-"`),
+	"topic":    matching(`[a-zA-Z0-9._-]{1,249}`, `1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-"`), // org.apache.kafka.common.internals.Topic
+	"group":    matching(`[\x21-\x7e]{1,249}`, "up to 249 printable characters without spaces"),
+	"filter":   matching(condition+`(,`+condition+`)*`, "conditions key=value joined by commas, without spaces around"),
+	"services": matching(`\S+`, "names of services, separated by commas"),
+	"region":   parseRegion,
+	"origin":   func(text string) (string, error) { return parseURL(text, false) },
+	"url":      func(text string) (string, error) { return parseURL(text, true) },
+	"listen":   func(text string) (string, error) { return parseAddress(text, "host:port or :port", true) },
+	"broker":   func(text string) (string, error) { return parseAddress(text, "host:port", false) },
+}
+
+// condition is one of a filter: a key without, a value perhaps with spaces inside.
+const condition = `[^=,\s]+=[^,\s]+( +[^,\s]+)*`
+
+func matching(pattern, expected string) func(string) (string, error) {
+	whole := regexp.MustCompile(`^(?:` + pattern + `)$`)
+	return func(text string) (string, error) {
+		if !whole.MatchString(text) {
+			return "", invalid(expected, "%s does not fit", quoted(text))
+		}
+		return text, nil
+	}
+}
+
+// clouds are the cloud regions in which the regions of Genesys Cloud stand, and
+// by whose names some know them.
+// https://developer.genesys.cloud/platform/api/
+var clouds = map[string]string{
+	"us-east-1": "mypurecloud.com", "us-west-2": "usw2.pure.cloud", "ca-central-1": "cac1.pure.cloud",
+	"eu-west-1": "mypurecloud.ie", "eu-west-2": "euw2.pure.cloud", "eu-central-1": "mypurecloud.de", "eu-central-2": "euc2.pure.cloud",
+	"ap-southeast-2": "mypurecloud.com.au", "ap-northeast-1": "mypurecloud.jp", "ap-northeast-2": "apne2.pure.cloud",
+	"ap-northeast-3": "apne3.pure.cloud", "ap-south-1": "aps1.pure.cloud", "sa-east-1": "sae1.pure.cloud", "me-central-1": "mec1.pure.cloud",
+}
+
+var regionDecoration = regexp.MustCompile(`^(https?://)?((api|login|apps)\.)?|/.*$`)
+
+func parseRegion(text string) (string, error) {
+	if slices.Contains(genesys.Regions, text) {
+		return text, nil
+	}
+	expected := "one of " + strings.Join(genesys.Regions, ", ")
+	bare := strings.ToLower(regionDecoration.ReplaceAllString(text, ""))
+	if meant := cmp.Or(clouds[bare], nearest(bare, genesys.Regions, 3)); meant != "" {
+		return "", invalid(expected, "%s is not a region, did you mean %s?", quoted(text), meant)
+	}
+	return "", invalid(expected, "%s is not a region", quoted(text))
+}
+
+// parseURL never shows a URL that has a password in it.
+func parseURL(text string, path bool) (string, error) {
+	expected := "http(s)://host[:port]"
+	if path {
+		expected += "[/path]"
+	}
+	u, err := url.Parse(text)
+	switch {
+	case strings.Contains(text, "@"):
+		return "", invalid(expected, "an address must not hold a user or password")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https":
+		return "", invalid(expected, "%s is not a web address", quoted(text))
+	case u.Hostname() == "" || !portFits(u.Port(), u.Port() == ""):
+		return "", invalid(expected, "%s has no host, or no port that can be", quoted(text))
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return "", invalid(expected, "%s has more than a path", quoted(text))
+	case !path && strings.Trim(u.Path, "/") != "":
+		return "", invalid(expected, "%s has a path", quoted(text))
+	}
+	return strings.TrimRight(text, "/"), nil
+}
+
+func portFits(port string, optional bool) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" && optional || err == nil && n > 0
+}
+
+// parseAddress takes an address to listen on (any host, any port) or one to connect to.
+func parseAddress(text, expected string, listen bool) (string, error) {
+	host, port, err := net.SplitHostPort(text)
+	switch {
+	case strings.Contains(text, "://"):
+		return "", invalid(expected, "%s has a scheme", quoted(text))
+	case err != nil:
+		return "", invalid(expected, "%s has no port, or not after one colon", quoted(text))
+	case !portFits(port, false) && !(listen && port == "0"):
+		return "", invalid(expected, "%s has a port that cannot be", quoted(text))
+	case host == "" && !listen || strings.ContainsAny(host, " /@"):
+		return "", invalid(expected, "%s has a host that cannot be", quoted(text))
+	}
+	return text, nil
+}
