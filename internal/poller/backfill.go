@@ -159,7 +159,7 @@ func (b *backfill) refused(s audit.Stream, l offsets.Ledger, now time.Time) (off
 
 // taken is what of a stream is being read or was put aside.
 func (b *backfill) taken(stream string) audit.IntervalSet {
-	t := b.p.reading(stream)
+	t := b.p.Reading(stream)
 	for _, a := range b.aside {
 		if a.stream.Name == stream {
 			t = t.Add(a.interval)

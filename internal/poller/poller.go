@@ -194,6 +194,9 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 	for _, s := range streams {
 		l, known := p.ledger(s.Name)
 		start := p.cfg.Start(now, s.Retention)
+		if edge := retentionEdge(now, s.Retention); start.Before(edge) && edge.Sub(start) <= retentionMargin {
+			start = edge // "all there is" is what can still be asked for, and no gap
+		}
 		if known {
 			l = resume(l, start, now, p.cfg.SweepAges)
 		} else {

@@ -27,8 +27,8 @@ func (p *Poller) unclaim(r *reading) {
 	delete(p.busy, r)
 }
 
-// reading is what of a stream is being read for the first time.
-func (p *Poller) reading(stream string) audit.IntervalSet {
+// Reading is what of a stream is being read for the first time.
+func (p *Poller) Reading(stream string) audit.IntervalSet {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var s audit.IntervalSet

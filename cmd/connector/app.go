@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/replica"
+	"genesys-audit-connector/internal/sink"
+	"genesys-audit-connector/internal/txn"
+	"genesys-audit-connector/internal/web"
+)
+
+// app is the connector: every part, wired to the others.
+type app struct {
+	cfg      Config
+	name     string // of this replica, for people
+	started  time.Time
+	log      *zap.Logger
+	cluster  *txn.Cluster
+	producer *txn.Producer
+	source   *genesys.Client
+	stats    *poller.Stats
+	web      *web.Server
+
+	mu      sync.Mutex // protects what follows, which is there once start-up has come so far
+	encoder *codec.Encoder
+	decoder *codec.Decoder
+	sink    *sink.Sink
+	replica *replica.Replica
+	term    *poller.Poller
+
+	rawTopic sink.Topic // set before the replica is made
+}
+
+func newApp(cfg Config, log *zap.Logger) (*app, error) {
+	a := &app{cfg: cfg, log: log, started: time.Now(), stats: poller.NewStats(cfg.Poll.Overlap, cfg.Poll.SweepAges)}
+	a.name, _ = os.Hostname() // without one the page shows none
+	var err error
+	if a.cluster, err = dialKafka(cfg.Kafka, log); err != nil {
+		return nil, err
+	}
+	a.producer, err = a.cluster.NewProducer(txn.ProducerConfig{TransactionalID: cfg.GroupID(), Compression: cfg.Kafka.Compression})
+	if err != nil {
+		return nil, err
+	}
+	if a.source, err = a.newSource(log); err != nil {
+		return nil, usageError{err}
+	}
+	a.web = web.New(a, log)
+	return a, nil
+}
+
+// run runs the connector until ctx ends or an error says that only another
+// configuration can help. Everything else is retried for ever.
+func (a *app) run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", a.cfg.HTTPAddr)
+	if err != nil {
+		return usageError{fmt.Errorf("HTTP_ADDR: cannot listen on it: %w; set another address or port", err)}
+	}
+	return a.runOn(ctx, listener)
+}
+
+// runOn is run with the status page on the listener, which it closes.
+func (a *app) runOn(ctx context.Context, listener net.Listener) error {
+	defer a.cluster.Close()
+	defer a.producer.Close()
+	// The page outlives the rest a little, so that the end can be watched.
+	page, closePage := context.WithCancel(context.WithoutCancel(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.web.Run(page, listener) })
+	g.Go(func() error {
+		defer closePage()
+		r, err := a.prepare(ctx)
+		if err != nil {
+			return err
+		}
+		return r.Run(ctx)
+	})
+	err := g.Wait()
+	var version *offsets.VersionError
+	switch {
+	case errors.Is(err, poller.ErrConfiguration), errors.As(err, &version):
+		return usageError{err}
+	case errors.Is(err, context.Canceled):
+		return nil
+	}
+	return err
+}
+
+// prepare looks at the topics and the registry until both answer, and makes the replica.
+func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
+	var topics []txn.Topic
+	err := a.persist(ctx, "topics", func() (err error) {
+		topics, err = a.ensureTopics(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	framing, err := a.framing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	encoder, err := codec.NewEncoder(codec.Options{Framing: framing})
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := codec.NewDecoder(framing)
+	if err != nil {
+		return nil, err
+	}
+	a.rawTopic = sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions}
+	s := sink.New(sink.Config{
+		Org: a.cfg.Org, EventTime: a.cfg.Kafka.RecordTime == "event",
+		Raw:     a.rawTopic,
+		Changes: sink.Topic{Name: topics[1].Name, Partitions: topics[1].Partitions},
+		Offsets: sink.Topic{Name: topics[2].Name, Partitions: 1},
+	}, a.producer, encoder)
+	r := replica.New(replica.Config{
+		Org: a.cfg.Org, Cluster: a.cluster, Producer: a.producer, Offsets: a.cfg.Kafka.TopicOffsets,
+		Election: txn.ElectionConfig{GroupID: a.cfg.GroupID(), Topic: a.cfg.Kafka.TopicOffsets, SessionTimeout: a.cfg.Kafka.SessionTimeout},
+		NewTerm:  a.newTerm, Stats: a.stats, Logger: a.log,
+	})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.encoder, a.decoder, a.sink, a.replica = encoder, decoder, s, r
+	return r, nil
+}
+
+// current is the term that this replica leads or led last; nil before the first.
+func (a *app) current() *poller.Poller {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.term
+}
+
+// newTerm makes the poller of one term.
+func (a *app) newTerm(state *offsets.State) replica.Term {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.term = poller.New(poller.Config{
+		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
+		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,
+		StopTimeout: a.cfg.ShutdownTimeout, Logger: a.log,
+	}, a.source, a.sink, a.archive(), state, a.stats)
+	return a.term
+}
+
+// backfillChunks is how many chunks are read at a time: enough to use seven
+// requests a second of an API that takes 300 ms a page, with some to spare.
+const backfillChunks = 6
+
+// persist tries until it works, ctx ends, or the error is one of configuration.
+func (a *app) persist(ctx context.Context, what string, try func() error) error {
+	for backoff := time.Second; ; backoff = min(2*backoff, time.Minute) {
+		err := try()
+		var usage usageError
+		switch {
+		case err == nil:
+			a.stats.Succeeded(what)
+			return nil
+		case errors.As(err, &usage):
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		a.stats.Failed(what, err)
+		a.log.Error("not ready, trying again", zap.String("what", what), zap.Error(err), zap.Duration("in", backoff))
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

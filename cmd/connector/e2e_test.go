@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"genesys-audit-connector/internal/sandbox"
+)
+
+// scene is a simulated organisation, a Kafka, and the settings of a connector between them.
+type scene struct {
+	testing.TB
+	world   *sandbox.Server
+	brokers []string
+	env     map[string]string
+}
+
+// newScene brings up the organisation, and the embedded broker where brokers is nil.
+func newScene(t testing.TB, brokers []string, o sandbox.Options) *scene {
+	t.Helper()
+	options := sandbox.ServerOptions{Options: o}
+	if brokers == nil {
+		options.Broker = &sandbox.BrokerOptions{}
+	}
+	world, err := sandbox.Start(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(world.Close)
+	if brokers == nil {
+		brokers = world.Broker.ListenAddrs()
+	}
+	topics := fmt.Sprintf("t%d.", rand.Uint32())
+	s := &scene{TB: t, world: world, brokers: brokers, env: map[string]string{
+		"GENESYS_API_URL": world.URL, "GENESYS_LOGIN_URL": world.URL, "GENESYS_AUDIT_API": "auditlogs",
+		"GENESYS_CLIENT_ID": "sandbox", "GENESYS_CLIENT_SECRET": "sandbox-secret",
+		"GENESYS_RATE_LIMIT": "100000/1s", "GENESYS_RATE_SHARE": "1", "GENESYS_REQUEST_TIMEOUT": "2s",
+		"KAFKA_BROKERS":   strings.Join(brokers, ","),
+		"KAFKA_TOPIC_RAW": topics + "raw", "KAFKA_TOPIC_CHANGES": topics + "changes", "KAFKA_TOPIC_OFFSETS": topics + "offsets",
+		"KAFKA_GROUP_ID": topics + "group", "KAFKA_SESSION_TIMEOUT": "1s",
+		"POLL_INTERVAL": "200ms", "POLL_OVERLAP": "2s", "SWEEP_AGES": "5s,10s", "HTTP_ADDR": "127.0.0.1:0",
+		"SHUTDOWN_TIMEOUT": "10s", "LOG_LEVEL": "warn",
+	}}
+	return s
+}
+
+// unlimited is an organisation that limits nobody.
+func unlimited() sandbox.Options {
+	return sandbox.Options{Seed: 7, AuditlogsLimit: sandbox.Limit{Requests: 1 << 30, Window: time.Second}, PlatformLimit: sandbox.Limit{Requests: 1 << 30, Window: time.Second}}
+}
+
+// start runs the connector in this process until stop is called, which returns its error.
+func (s *scene) start() (a *app, stop func() error) {
+	s.Helper()
+	cfg, err := Load(envconfig.MapLookuper(s.env))
+	if err != nil {
+		s.Fatal(err)
+	}
+	a, err = newApp(cfg, newLogger(cfg.Log, os.Stderr))
+	if err != nil {
+		s.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.runOn(ctx, l) }() // ends with ctx
+	stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	s.Cleanup(func() { _ = stop() })
+	return a, stop
+}
+
+// child is the connector in a process of its own.
+type child struct {
+	*exec.Cmd
+	out *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (s *scene) spawn(args ...string) *child {
+	s.Helper()
+	c := &child{exec.Command(os.Args[0], args...), new(lockedBuffer)}
+	c.Env = append(os.Environ(), childVariable+"=1")
+	for k, v := range s.env {
+		c.Env = append(c.Env, k+"="+v)
+	}
+	c.Stdout, c.Stderr = c.out, c.out
+	if err := c.Start(); err != nil {
+		s.Fatal(err)
+	}
+	return c
+}
+
+// end sends the signal and waits; whoever ignores it for too long is killed.
+func (c *child) end(sig syscall.Signal) error {
+	_ = c.Process.Signal(sig)
+	kill := time.AfterFunc(30*time.Second, func() { _ = c.Process.Kill() })
+	defer kill.Stop()
+	return c.Wait()
+}
+
+// published waits until every event that is visible stands in Kafka, and then judges.
+func (s *scene) published(within time.Duration) {
+	s.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		c := readContent(s, s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+		made, visible, shown := s.world.Org.Counts()
+		v := judge(c, s.world.Org.Shown())
+		if v.ok() && visible == shown && made == visible {
+			s.Logf("%d events shown, %d raw records, %d events with changes", shown, len(c.raw), len(c.changes))
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("%d events made, %d visible, %d shown; %s", made, visible, shown, v)
+		}
+		time.Sleep(250 * time.Millisecond)
+	}
+}
+
+func TestEveryEventOnceWithEveryOddity(t *testing.T) {
+	o := unlimited()
+	o.Odd, o.OtherTypes = 0.2, -1
+	s := newScene(t, nil, o)
+	now := time.Now()
+	s.world.Org.Backfill(3000, now.Add(-20*time.Hour), now.Add(-time.Minute))
+	for i, name := range sandbox.Oddities() {
+		if _, err := s.world.Org.EmitOdd(now.Add(-time.Duration(i)*time.Minute), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.world.Org.EmitBulk(now.Add(-time.Second), 700)
+	_, stop := s.start()
+	s.published(60 * time.Second)
+	s.world.Org.Emit(50)
+	s.published(20 * time.Second)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	s.published(0)
+}

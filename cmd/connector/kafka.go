@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/sink"
+	"genesys-audit-connector/internal/txn"
+)
+
+// maxMessageBytes is what topics that the connector creates take: ten times the
+// broker's default, since one audit event may hold a whole configuration object.
+const maxMessageBytes = 10 << 20
+
+func dialKafka(k Kafka, log *zap.Logger) (*txn.Cluster, error) {
+	tls, err := k.TLS.Client()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return txn.Dial(txn.Config{
+		Brokers: k.Brokers, TLS: tls, SASL: k.SASL.Mechanism(), ClientID: "genesys-audit-connector", Logger: log,
+	}), nil
+}
+
+// topics are the three topics as they should be: raw, changes, offsets.
+func (k Kafka) topics() []txn.TopicSpec {
+	forever := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes)}
+	return []txn.TopicSpec{
+		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
+		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
+		{
+			Name: k.TopicOffsets, Partitions: 1, ReplicationFactor: k.ReplicationFactor,
+			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(maxMessageBytes)},
+			RequireCompacted: true, RequirePartitions: true,
+		},
+	}
+}
+
+// ensureTopics makes the topics that are missing and judges those that are
+// there. A topic that cannot be used is a usageError.
+func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
+	topics, err := a.cluster.EnsureTopics(ctx, a.cfg.Kafka.topics(), a.cfg.Kafka.CreateTopics)
+	var unfit *txn.TopicError
+	if errors.As(err, &unfit) && !errors.Is(err, txn.ErrRetry) && !errors.Is(err, txn.ErrUnauthorized) {
+		return nil, usageError{err} // a missing right is mended in Kafka, and waited for
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range topics[:2] {
+		if t.Created || t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
+			continue // it keeps everything, or does not say
+		}
+		kept := time.Duration(t.RetentionMs) * time.Millisecond
+		if back := a.reach(); a.cfg.Kafka.RecordTime == "event" && kept < back {
+			return nil, usageError{fmt.Errorf(
+				"KAFKA_RECORD_TIME: with event, topic %s (retention.ms=%d) deletes records of events older than %s as soon as they are written, and %s are to be read; set it to publish, or the topic's retention.ms to -1",
+				t.Name, t.RetentionMs, kept, back)}
+		}
+		a.log.Warn("a topic forgets events after its retention; an audit trail is usually kept for ever",
+			zap.String("topic", t.Name), zap.Duration("retention", kept), zap.String("hint", "set retention.ms=-1"))
+	}
+	return topics, nil
+}
+
+// reach is how far back events are to be read, by the settings alone.
+func (a *app) reach() time.Duration {
+	now := time.Now()
+	retention := a.cfg.Genesys.RetentionOf(a.cfg.Genesys.API)
+	if a.cfg.Genesys.API == "auto" {
+		retention = a.cfg.Genesys.RetentionOf("query") // the longest that it can turn out to be
+	}
+	return now.Sub(a.cfg.Poll.BackfillFrom.Start(now, retention))
+}
+
+// archive is the raw topic, to be read back.
+func (a *app) archive() *sink.Archive {
+	return &sink.Archive{Org: a.cfg.Org, Raw: a.rawTopic, Cluster: a.cluster}
+}

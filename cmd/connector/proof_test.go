@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/sandbox"
+)
+
+// childVariable makes the test binary behave as the connector: tests that kill
+// a process start themselves again with it.
+const childVariable = "CONNECTOR_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// content is what an independent read-committed consumer (franz-go) finds in Kafka.
+type content struct {
+	raw     map[string][]*kgo.Record
+	changes map[string][]*kgo.Record // by audit id
+}
+
+// readTopic reads what is committed up to now: to the last stable offset of
+// each partition. Control records are kept, for a log may end in one, and then
+// left out.
+func readTopic(ctx context.Context, brokers []string, topic string) ([]*kgo.Record, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
+	ends.Each(func(end kadm.ListedOffset) {
+		if end.Offset > 0 {
+			from[end.Partition], left[end.Partition] = kgo.NewOffset().AtStart(), end.Offset
+		}
+	})
+	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: from})
+	var records []*kgo.Record
+	for len(left) > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return nil, fmt.Errorf("read %s, left %v: %w", topic, left, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+			if !r.Attrs.IsControl() {
+				records = append(records, r)
+			}
+		})
+	}
+	return records, nil
+}
+
+func readContent(t testing.TB, brokers []string, raw, changes string) content {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c := content{raw: map[string][]*kgo.Record{}, changes: map[string][]*kgo.Record{}}
+	records, err := readTopic(ctx, brokers, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		c.raw[string(r.Key)] = append(c.raw[string(r.Key)], r)
+	}
+	if records, err = readTopic(ctx, brokers, changes); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		id := string(r.Key)
+		id = id[:strings.LastIndexByte(id, ':')]
+		c.changes[id] = append(c.changes[id], r)
+	}
+	return c
+}
+
+// verdict is what is wrong with the content, by kind, as ids.
+type verdict struct{ missing, duplicate, altered, incomplete, invented []string }
+
+func (v verdict) ok() bool {
+	return len(v.missing)+len(v.duplicate)+len(v.altered)+len(v.incomplete)+len(v.invented) == 0
+}
+
+func (v verdict) String() string {
+	return fmt.Sprintf("%d missing %.3q, %d duplicate %.3q, %d altered %.3q, %d incomplete %.3q, %d invented %.3q",
+		len(v.missing), first(v.missing), len(v.duplicate), first(v.duplicate), len(v.altered), first(v.altered),
+		len(v.incomplete), first(v.incomplete), len(v.invented), first(v.invented))
+}
+
+func first(ids []string) []string { return ids[:min(3, len(ids))] }
+
+// judge holds the content against what the API showed: each event once, its
+// bytes equal to the first showing's or another's, its changes complete.
+func judge(c content, shown map[string]sandbox.Truth) verdict {
+	var v verdict
+	decoder, err := codec.NewDecoder(nil)
+	if err != nil {
+		panic(err)
+	}
+	for id, truth := range shown {
+		records := c.raw[id]
+		switch {
+		case len(records) == 0:
+			v.missing = append(v.missing, id)
+			continue
+		case len(records) > 1:
+			v.duplicate = append(v.duplicate, id)
+		}
+		r := records[0]
+		sum := sha256.Sum256(r.Value)
+		if !slices.ContainsFunc(truth.Bodies, func(b []byte) bool { return string(b) == string(r.Value) }) ||
+			headerOf(r, "sha256") != hex.EncodeToString(sum[:]) {
+			v.altered = append(v.altered, id)
+		}
+		if !complete(decoder, id, c.changes[id]) {
+			v.incomplete = append(v.incomplete, id)
+		}
+	}
+	for id := range c.raw {
+		if _, ok := shown[id]; !ok {
+			v.invented = append(v.invented, id)
+		}
+	}
+	return v
+}
+
+// complete tells whether the records are changeIndex 0 to changeCount-1, once each, in order.
+func complete(decoder *codec.Decoder, id string, records []*kgo.Record) bool {
+	for i, r := range records {
+		change, err := decoder.Decode(r.Value)
+		if err != nil || change.Index != i || change.Count != len(records) || change.AuditID != id ||
+			string(r.Key) != id+":"+strconv.Itoa(i) {
+			return false
+		}
+	}
+	return len(records) > 0
+}
+
+func headerOf(r *kgo.Record, key string) string {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+
+	"genesys-audit-connector/internal/sandbox"
+)
+
+func newRun() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run the connector, configured by environment variables",
+		Long: `run tails the audit log and publishes every event exactly once, until SIGINT or
+SIGTERM. Replicas with the same KAFKA_GROUP_ID elect one that is active.
+
+Refused credentials, an unreachable API, broker or registry never end it: it
+says so and tries again. It ends with 2 when only another configuration helps.`,
+		Args: noArguments,
+		RunE: runCommand,
+	}
+}
+
+func runCommand(c *cobra.Command, _ []string) error {
+	cfg, err := Load(envconfig.OsLookuper())
+	if err != nil {
+		var wrong ConfigError
+		if errors.As(err, &wrong) {
+			return usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\nEvery variable is described in docs/configuration.md.", err)}
+		}
+		return err
+	}
+	log := newLogger(cfg.Log, os.Stderr)
+	defer func() { _ = log.Sync() }() // standard error cannot always be synced
+	for _, w := range append(cfg.Warnings, Misspelt(os.Environ())...) {
+		log.Warn("configuration", zap.String("warning", w))
+	}
+	a, err := newApp(cfg, log)
+	if err != nil {
+		return err
+	}
+	v, commit := build()
+	log.Info("starting", zap.String("version", v), zap.String("commit", commit), zap.String("org", cfg.Org),
+		zap.String("group", cfg.GroupID()), zap.Strings("brokers", cfg.Kafka.Brokers))
+	err = a.run(c.Context())
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// newLogger writes JSON, or lines for people where the output is a terminal.
+func newLogger(cfg Log, out *os.File) *zap.Logger {
+	encoder := zap.NewProductionEncoderConfig()
+	encoder.TimeKey, encoder.EncodeTime = "time", zapcore.RFC3339NanoTimeEncoder
+	encoder.EncodeDuration = zapcore.StringDurationEncoder
+	encoder.EncodeCaller = nil
+	form := zapcore.NewJSONEncoder(encoder)
+	if cfg.Format == "console" || cfg.Format == "" && term.IsTerminal(int(out.Fd())) {
+		encoder.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		encoder.EncodeLevel = zapcore.CapitalLevelEncoder
+		form = zapcore.NewConsoleEncoder(encoder)
+	}
+	core := zapcore.NewCore(form, zapcore.Lock(out), cfg.Level)
+	// What repeats is thinned out: after ten equal messages in a second, every hundredth.
+	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 10, 100))
+}
+
+// newSandbox is for tests and for docker-compose: it is not part of the product's interface.
+func newSandbox() *cobra.Command {
+	var o sandbox.ServerOptions
+	var broker int
+	c := &cobra.Command{
+		Use: "sandbox", Short: "Serve the simulated organisation alone", Hidden: true, Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if broker >= 0 {
+				o.Broker = &sandbox.BrokerOptions{Port: broker}
+			}
+			o.Ready = c.OutOrStdout()
+			return serveSandbox(c.Context(), o, c.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Addr, "addr", "127.0.0.1:8081", "address of API and login")
+	f.IntVar(&broker, "broker", -1, "port of an embedded Kafka broker, 0 for any, -1 for none")
+	f.Uint64Var(&o.Seed, "seed", 1, "events are the same for the same seed")
+	f.IntVar(&o.History, "history", 500, "events that happened before the start")
+	f.DurationVar(&o.HistorySpan, "span", 24*time.Hour, "during which they happened")
+	f.Float64Var(&o.Rate, "rate", 1, "audit events per second")
+	f.DurationVar(&o.Latency, "latency", 0, "of every answer")
+	return c
+}
+
+func serveSandbox(ctx context.Context, o sandbox.ServerOptions, _ io.Writer) error {
+	return sandbox.Serve(ctx, o)
+}

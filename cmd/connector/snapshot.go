@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/replica"
+	"genesys-audit-connector/internal/txn"
+	"genesys-audit-connector/internal/web"
+)
+
+// Snapshot is what the status page, its API and the metrics show.
+func (a *app) Snapshot() web.Snapshot {
+	a.mu.Lock()
+	encoder, decoder, out, member, term := a.encoder, a.decoder, a.sink, a.replica, a.term
+	a.mu.Unlock()
+	v, commit := build()
+	counts := a.stats.Counts()
+	s := web.Snapshot{
+		Org: a.cfg.Org, Version: v, Commit: commit, Role: web.Starting, Now: time.Now(), Started: a.started,
+		Replica: a.name, IDs: counts.IDs,
+		Events:       web.Events{Published: uint64(counts.Published), Errors: uint64(counts.Unusable)},
+		Transactions: transactions(a.producer.Stats()),
+		Failures:     failures(a.stats.Failing()),
+	}
+	a.addSource(&s)
+	if encoder != nil {
+		s.Unmapped = encoder.Unmapped()
+	}
+	if out != nil {
+		changes, problems := out.Totals()
+		s.Events.Changes, s.Events.Errors = uint64(changes), uint64(problems)
+		for _, value := range out.Recent() {
+			if c, err := decoder.Decode(value); err == nil { // what was encoded here decodes: the codec's tests
+				s.Recent = append(s.Recent, c)
+			}
+		}
+	}
+	loaded := false
+	if member != nil {
+		var role replica.Role
+		role, loaded = member.Role()
+		s.Role, s.Fenced = web.Role(role), uint64(member.Fenced())
+	}
+	if term != nil && s.Role == web.Active {
+		s.Streams = a.streams(term, counts)
+	}
+	s.NotReady = notReady(s.Role, loaded, a.stats.Failing())
+	return s
+}
+
+// notReady says why the replica is not ready; "" when it is.
+func notReady(role web.Role, loaded bool, failing []poller.Failure) string {
+	switch {
+	case role == web.Starting || !loaded:
+		if len(failing) > 0 {
+			return failing[0].What + ": " + failing[0].Err.Error()
+		}
+		return "the offsets topic is not loaded yet"
+	case len(failing) > 0:
+		return failing[0].What + ": " + failing[0].Err.Error()
+	}
+	return ""
+}
+
+func (a *app) streams(term *poller.Poller, counts poller.Counts) []web.Stream {
+	now, ledgers := a.source.Now(), term.Ledgers()
+	var list []web.Stream
+	for _, s := range term.Streams() {
+		l, n := ledgers[s.Name], counts.Streams[s.Name]
+		lag := now.Sub(l.Start)
+		if len(l.Covered) > 0 {
+			lag = now.Sub(l.Covered.Last())
+		}
+		w := web.Stream{
+			Name: s.Name, Covered: l.Covered, Wanted: l.Wanted, Reading: term.Reading(s.Name), Lag: max(0, lag),
+			LastPoll: n.LastPoll, Duplicates: uint64(n.Duplicates),
+			Lateness: lateness(a.stats.LateBuckets(), n),
+		}
+		if s.Retention > 0 {
+			w.Edge = now.Add(-s.Retention)
+		}
+		for _, g := range l.Gaps {
+			w.Gaps = append(w.Gaps, web.Gap{Interval: g.Interval, Reason: g.Reason})
+		}
+		for _, age := range a.cfg.Poll.SweepAges {
+			w.Sweeps = append(w.Sweeps, web.Sweep{Age: age, Until: l.Sweeps[age]})
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+func lateness(bounds []time.Duration, n poller.StreamCounts) web.Histogram {
+	h := web.Histogram{Sum: n.LateSum.Seconds()}
+	for _, b := range bounds {
+		h.Bounds = append(h.Bounds, b.Seconds())
+	}
+	for _, c := range n.Late {
+		h.Counts = append(h.Counts, uint64(c))
+	}
+	return h
+}
+
+func transactions(s txn.Stats) web.Transactions {
+	return web.Transactions{
+		Committed: s.Commits, Aborted: s.Aborts, Retries: s.Retries,
+		Duration: web.Histogram{Bounds: txn.CommitBounds[:], Counts: s.CommitBuckets[:], Sum: s.CommitSeconds},
+	}
+}
+
+func failures(failing []poller.Failure) []web.Failure {
+	var list []web.Failure
+	for _, f := range failing {
+		list = append(list, web.Failure{
+			Kind: kind(f), What: f.What, Err: f.Err.Error(), Since: f.Since, Last: f.Last, Times: f.Times,
+		})
+	}
+	return list
+}
+
+// kind sorts a failure by what an operator has to look at.
+func kind(f poller.Failure) web.Kind {
+	switch {
+	case errors.Is(f.Err, genesys.ErrCredentials):
+		return web.Credentials
+	case f.What == "schema registry":
+		return web.Registry
+	case errors.Is(f.Err, txn.ErrRetry), errors.Is(f.Err, txn.ErrAbort), errors.Is(f.Err, txn.ErrFatal):
+		return web.Kafka
+	}
+	return web.API
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/web"
+)
+
+// newSource makes the client of the API.
+func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
+	g := a.cfg.Genesys
+	api, login := g.Hosts()
+	cfg := genesys.Config{
+		APIURL: api, LoginURL: login, ClientID: text(g.ClientID), ClientSecret: text(g.ClientSecret), Scope: g.Scope,
+		Dialect: genesys.Dialect(g.API), Filter: g.Filter, Services: g.Services, Retention: g.Retention,
+		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
+		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
+	}
+	if g.RefreshToken.IsSet() {
+		cfg.RefreshToken, cfg.Tokens = text(g.RefreshToken), tokenStore{a}
+	}
+	return genesys.New(cfg)
+}
+
+func text(s Secret) genesys.Secret { return func() (string, error) { return s.Value(), nil } }
+
+// tokenStore keeps a rotated refresh token in the offsets topic, by way of the
+// term that may write there.
+type tokenStore struct{ app *app }
+
+var errNoTerm = errors.New("only an active replica keeps refresh tokens")
+
+func (t tokenStore) Load(context.Context) ([]byte, error) {
+	term := t.app.current()
+	if term == nil {
+		return nil, errNoTerm
+	}
+	return term.Token(), nil
+}
+
+func (t tokenStore) Save(ctx context.Context, sealed []byte) error {
+	term := t.app.current()
+	if term == nil {
+		return errNoTerm
+	}
+	return term.SaveToken(ctx, sealed)
+}
+
+// framing is what stands in front of each change record: the schema's id where
+// there is a registry, nil for single-object encoding where there is none.
+func (a *app) framing(ctx context.Context) ([]byte, error) {
+	c := a.cfg.Registry
+	if c.URL == "" {
+		return nil, nil
+	}
+	var id int
+	err := a.persist(ctx, "schema registry", func() error {
+		registry, err := codec.NewRegistry(codec.RegistryOptions{
+			URL: c.URL, Username: c.Username.Value(), Password: c.Password.Value(), AutoRegister: c.AutoRegister,
+		})
+		if err != nil {
+			return usageError{err}
+		}
+		id, err = registry.SchemaID(ctx, a.cfg.Kafka.TopicChanges)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return codec.ConfluentFraming(id), nil
+}
+
+// addSource adds what the API's client knows.
+func (a *app) addSource(s *web.Snapshot) {
+	s.API = a.source.API()
+	s.ClockOffset, s.ClockKnown = a.source.ClockOffset()
+	r := a.source.Rate()
+	s.Rate = web.Rate{
+		Limit: r.Limit, Window: r.Window, Ours: r.Used, Others: r.Others, Remaining: r.Remaining,
+		Reserve: a.cfg.Genesys.RateReserve, Share: a.cfg.Genesys.RateShare, Throttled: r.Throttled,
+	}
+	for _, n := range a.source.Requests() {
+		status := "none" // no answer
+		if n.Status != 0 {
+			status = strconv.Itoa(n.Status)
+		}
+		s.Requests = append(s.Requests, web.Requests{Purpose: n.Purpose.String(), Status: status, Count: uint64(n.Count)})
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+
+	"genesys-audit-connector/internal/web"
+)
+
+func newStatus() *cobra.Command {
+	var url string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Ask a running replica how it is doing",
+		Long: `status asks the replica at HTTP_ADDR, or at --url, and prints what it answers: its
+role, how far behind each stream is, what is left to read, and the last error.`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if url == "" {
+				addr, err := LoadHTTPAddr(envconfig.OsLookuper())
+				if err != nil {
+					return usageError{err}
+				}
+				url = replicaURL(addr)
+			}
+			return status(c.Context(), url, asJSON, c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&url, "url", "", "address of the replica, such as http://connector-0:8080 (default from HTTP_ADDR)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the answer of /api/status as it is")
+	return c
+}
+
+// replicaURL is where a replica that listens on addr is reached from this machine.
+func replicaURL(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "http://" + addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func status(ctx context.Context, url string, asJSON bool, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/api/status", nil)
+	if err != nil {
+		return usageError{fmt.Errorf("connector status: --url: %w", err)}
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("no replica answers at %s: %w; is it running, and is HTTP_ADDR (or --url) its address?", url, err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", url, err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s; is it a connector?", req.URL, res.Status)
+	}
+	if asJSON {
+		_, err := out.Write(body)
+		return err
+	}
+	var s web.Status
+	if err := json.Unmarshal(body, &s); err != nil {
+		return fmt.Errorf("%s answers with something else than a status: %w", req.URL, err)
+	}
+	return printStatus(out, s)
+}
+
+func printStatus(out io.Writer, s web.Status) error {
+	fmt.Fprintf(out, "%s is %s (connector %s, dialect %s)\n", s.Org, s.Role, s.Version, orElse(s.API, "not known yet"))
+	fmt.Fprintf(out, "since start: %d events published, %d change records, %d seen again, %d with an error header\n",
+		s.Events.Published, s.Events.Changes, s.Events.Duplicates, s.Events.Errors)
+	if s.Rate.Limit > 0 {
+		fmt.Fprintf(out, "rate: %d of %d requests used in %s, waited %.0f s in all\n", s.Rate.Used, s.Rate.Limit, s.Rate.Window, s.Rate.ThrottledSeconds)
+	}
+	if len(s.Streams) > 0 {
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "\nSTREAM\tLAG\tCOVERED\tLEFT TO READ\tGAPS\tLATE")
+		for _, st := range s.Streams {
+			late := uint64(0)
+			for _, l := range st.Late {
+				late += l.Events
+			}
+			fmt.Fprintf(w, "%s\t%.1f s\t%s\t%s\t%d\t%d\n", st.Name, st.LagSeconds,
+				st.Covered.Length().Round(time.Second), st.Wanted.Length().Round(time.Second), len(st.Gaps), late)
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		for _, st := range s.Streams {
+			for _, g := range st.Gaps {
+				fmt.Fprintf(out, "gap in %s from %s to %s: %s\n", st.Name, g.From.Format(time.RFC3339), g.To.Format(time.RFC3339), g.Reason)
+			}
+		}
+	}
+	if s.LastError != nil {
+		fmt.Fprintf(out, "\nlast error: %s\n", *s.LastError)
+	}
+	return nil
+}

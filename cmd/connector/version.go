@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/schemas"
+)
+
+// Set by the linker where the build knows better than the module does.
+var (
+	version = ""
+	commit  = ""
+)
+
+// build is the version and commit of this binary.
+func build() (v, c string) {
+	v, c = version, commit
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return orElse(v, "unknown"), orElse(c, "unknown")
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && c == "" {
+			c = s.Value
+		}
+	}
+	return orElse(v, info.Main.Version), orElse(c, "unknown")
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print version, commit and schema fingerprint",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			v, commit := build()
+			_, err := fmt.Fprintf(c.OutOrStdout(), "connector %s\ncommit    %s\nschema    %016x (CRC-64-AVRO)\ngo        %s %s/%s\n",
+				v, commit, codec.Fingerprint(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+func newSchema() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the Avro schema of the changes topic",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprint(c.OutOrStdout(), schemas.ConfigurationChange)
+			return err
+		},
+	}
+}
