@@ -16,6 +16,7 @@ package codec
 
 import (
 	"encoding/binary"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,8 +75,22 @@ var fingerprint = sync.OnceValue(func() uint64 {
 	if err != nil {
 		panic("codec: the embedded schema is wrong: " + err.Error())
 	}
+	// goavro 2.15 leaves the type of a logical type as {"type":"long"}, where the
+	// specification's canonical form (and Java's, and fastavro's) has "long". Its
+	// own NativeFromSingle therefore refuses records of this schema.
+	// https://avro.apache.org/docs/1.12.0/specification/#transforming-into-parsing-canonical-form
+	canonical := strings.ReplaceAll(c.CanonicalSchema(), `{"type":"long"}`, `"long"`)
+	if c, err = goavro.NewCodec(canonical); err != nil {
+		panic("codec: the schema's canonical form is wrong: " + err.Error())
+	}
 	return c.Rabin
 })
+
+// singleObjectFraming is what stands in front of a record that is single-object encoded.
+// https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
+func singleObjectFraming() []byte {
+	return binary.LittleEndian.AppendUint64([]byte{0xC3, 0x01}, Fingerprint())
+}
 
 // Meta is what stands beside the records of an event. Its slices are valid
 // until the next Normalise and as long as the event's page; they are nil where the
@@ -118,8 +133,7 @@ type Encoder struct {
 func NewEncoder(o Options) (*Encoder, error) {
 	e := &Encoder{framing: o.Framing, mappings: o.Mappings, cmp: newComparer()}
 	if e.framing == nil {
-		// https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
-		e.framing = binary.LittleEndian.AppendUint64([]byte{0xC3, 0x01}, Fingerprint())
+		e.framing = singleObjectFraming()
 	}
 	if e.mappings == nil {
 		var err error

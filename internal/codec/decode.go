@@ -25,19 +25,19 @@ func NewDecoder(framing []byte) (*Decoder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema of the changes topic: %w", err)
 	}
+	if framing == nil {
+		framing = singleObjectFraming()
+	}
 	return &Decoder{framing: framing, codec: c}, nil
 }
 
 // Decode reads the value of one change record.
 func (d *Decoder) Decode(value []byte) (audit.Change, error) {
-	native, rest, err := any(nil), []byte(nil), error(nil)
-	if d.framing == nil {
-		native, rest, err = d.codec.NativeFromSingle(value)
-	} else if body, ok := bytes.CutPrefix(value, d.framing); ok {
-		native, rest, err = d.codec.NativeFromBinary(body)
-	} else {
-		err = fmt.Errorf("it does not begin with % x", d.framing)
+	body, ok := bytes.CutPrefix(value, d.framing)
+	if !ok {
+		return audit.Change{}, fmt.Errorf("decode a change record: it does not begin with % x", d.framing)
 	}
+	native, rest, err := d.codec.NativeFromBinary(body)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%d bytes follow the record", len(rest))
 	}

@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/goccy/go-yaml"
 
@@ -180,43 +179,4 @@ func (m *Mapping) appendIDs(context []pair, action, name []byte) []pair {
 		}
 	}
 	return context
-}
-
-// tally counts events by entity type, of which it tells the first so many apart.
-type tally struct {
-	mu     sync.Mutex
-	counts map[string]uint64
-}
-
-const (
-	talliedTypes     = 256
-	talliedTypeBytes = 64
-	otherTypes       = "other" // those beyond
-)
-
-func (t *tally) add(entityType []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.counts == nil {
-		t.counts = make(map[string]uint64)
-	}
-	if _, known := t.counts[string(entityType)]; known {
-		t.counts[string(entityType)]++
-		return
-	}
-	if len(t.counts) >= talliedTypes || len(entityType) > talliedTypeBytes {
-		t.counts[otherTypes]++
-		return
-	}
-	t.counts[string(entityType)] = 1
-}
-
-func (t *tally) snapshot() map[string]uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	counts := make(map[string]uint64, len(t.counts))
-	for name, n := range t.counts {
-		counts[name] = n
-	}
-	return counts
 }

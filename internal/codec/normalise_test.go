@@ -69,16 +69,17 @@ func (c *checker) check(t *testing.T, text []byte) {
 // the order of a map.
 func (c *checker) recode(t *testing.T, value []byte, mapped int) {
 	t.Helper()
-	native, rest, err := c.avro.NativeFromSingle(value)
+	body := value[10:]
+	native, rest, err := c.avro.NativeFromBinary(body)
 	if err != nil || len(rest) > 0 {
 		t.Fatalf("% x: %v, %d bytes left", value, err, len(rest))
 	}
-	again, err := c.avro.SingleFromNative(nil, native)
+	again, err := c.avro.BinaryFromNative(nil, native)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(again) != len(value) || mapped < 2 && !bytes.Equal(again, value) {
-		t.Fatalf("written   % x\ngoavro's % x", value, again)
+	if len(again) != len(body) || mapped < 2 && !bytes.Equal(again, body) {
+		t.Fatalf("written   % x\ngoavro's % x", body, again)
 	}
 }
 
@@ -91,7 +92,7 @@ func asJSON(v any) string {
 }
 
 func TestRandomEventsLikeReference(t *testing.T) {
-	n := 20_000
+	n := 10_000
 	if testing.Short() {
 		n = 2_000
 	}
