@@ -119,12 +119,13 @@ func (c *conn) hangUp() {
 func (c *conn) roundTrip(ctx context.Context, cluster *Cluster, req protocol.Message) (protocol.Message, error) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
-	wire, err := c.open(ctx, cluster)
+	wire, raw, err := c.open(ctx, cluster)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errNotSent, c.addr, err)
 	}
-	// A context that ends closes the connection: nothing of this request is written after roundTrip has returned.
-	stop := context.AfterFunc(ctx, c.hangUp)
+	// A context that ends closes the connection: nothing of this request is written after roundTrip has returned. It
+	// closes this one, not c's, which may be another by the time that the function runs.
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	res, err := wire.RoundTrip(req)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -151,19 +152,20 @@ func (c *conn) used() {
 }
 
 // open returns the connection ready for a request, dialled anew if it rested for too long or the broker has closed it.
-func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, error) {
+func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, net.Conn, error) {
 	c.mu.Lock()
-	wire, stale := c.wire, c.net != nil && (time.Now().After(c.usable) || hungUp(c.net))
+	wire, raw := c.wire, c.net
+	stale := raw != nil && (time.Now().After(c.usable) || hungUp(raw))
 	c.mu.Unlock()
-	if wire != nil && !stale {
-		return wire, ctx.Err()
+	if raw != nil && !stale {
+		return wire, raw, context.Cause(ctx)
 	}
 	c.hangUp()
 	ctx, cancel := context.WithTimeout(ctx, cluster.config.DialTimeout)
 	defer cancel()
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.addr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	wire, expiry, err := handshake(ctx, raw, c.addr, cluster.config)
@@ -175,13 +177,13 @@ func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, erro
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	c.mu.Lock()
 	c.net, c.wire, c.expiry = raw, wire, expiry
 	c.mu.Unlock()
 	c.used()
-	return wire, nil
+	return wire, raw, nil
 }
 
 // handshake negotiates TLS, the API versions and SASL. It returns when the SASL session ends, zero if it doesn't.

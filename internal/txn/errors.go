@@ -63,13 +63,12 @@ func fateOf(code kafka.Error) error {
 		return ErrFenced
 	// Definite and passing. Two of them come after the leader has appended (NOT_ENOUGH_REPLICAS_AFTER_APPEND, and
 	// NOT_LEADER when leadership moves while acks=all waits: ReplicaManager.scala); the batch that is sent again has
-	// the same sequence, by which the leader knows it. UNKNOWN_TOPIC is what a new or moving topic answers first;
-	// 55 is OPERATION_NOT_ATTEMPTED (kafka-go has another name for it): the request's other partitions say why.
+	// the same sequence, by which the leader knows it. UNKNOWN_TOPIC is what a new or moving topic answers first.
 	case kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.UnknownTopicOrPartition, kafka.BrokerNotAvailable,
 		kafka.ReplicaNotAvailable, kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable,
 		kafka.NotCoordinatorForGroup, kafka.NotEnoughReplicas, kafka.NotEnoughReplicasAfterAppend,
 		kafka.ConcurrentTransactions, kafka.KafkaStorageError, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch,
-		kafka.OffsetNotAvailable, kafka.ThrottlingQuotaExceeded, kafka.NotController, operationNotAttempted:
+		kafka.OffsetNotAvailable, kafka.ThrottlingQuotaExceeded, kafka.NotController:
 		return ErrRetry
 	// Definite, and about the content.
 	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTopic, kafka.InvalidTimestamp,
@@ -83,6 +82,7 @@ func fateOf(code kafka.Error) error {
 	}
 }
 
+// operationNotAttempted is OPERATION_NOT_ATTEMPTED; kafka-go 0.4.51 gives the number another name.
 const operationNotAttempted = kafka.Error(55)
 
 // fateIs tells whether err has this fate. Fatal wins where an error joins several.

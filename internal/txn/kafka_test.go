@@ -40,6 +40,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("Cut", func(t *testing.T) { testCutCommits(t, kafka.Brokers(), kafka.Proxy) })
 	t.Run("RandomCuts", func(t *testing.T) { testRandomCuts(t, kafka.Brokers(), kafka.Proxy, 300) })
 	t.Run("DelayedEndTxn", func(t *testing.T) { testDelayedEndTxn(t, kafka.Brokers(), kafka.Proxy) })
+	t.Run("AbortOfRefused", func(t *testing.T) { testAbortOfRefused(t, kafka.Brokers()) })
 	t.Run("Codecs", func(t *testing.T) { testCodecs(t, kafka.Brokers()) })
 	t.Run("ReaderAgreesWithFranz", func(t *testing.T) { testReaderAgrees(t, kafka.Brokers()) })
 	t.Run("TooLarge", func(t *testing.T) { testTooLarge(t, kafka.Brokers()) })

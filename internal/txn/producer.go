@@ -55,7 +55,7 @@ type Producer struct {
 	coordinator string // address; empty when to be found
 	producerID  int64
 	epoch       int16
-	sent        bool // the open transaction has reached the coordinator
+	sent        bool // the coordinator knows, or may know, of the open transaction
 
 	compressor *compressor
 	partitions map[topicPartition]*partitionLog
@@ -241,26 +241,40 @@ func (p *Producer) addPartitions(ctx context.Context) error {
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, l.partition)
 	}
 	return p.retry(ctx, func() error {
-		p.sent = true
 		answer, err := p.atCoordinator(ctx, req)
 		if err != nil {
 			return err
 		}
-		var worst error
-		answered := 0
-		for _, t := range answer.(*addpartitionstotxn.Response).Results {
-			for _, r := range t.Results {
-				answered++
-				if r.ErrorCode != 0 {
-					worst = worse(worst, p.refusedFor(kafka.Error(r.ErrorCode), t.Name, r.PartitionIndex))
-				}
-			}
-		}
-		if answered != len(p.touched) {
-			return fmt.Errorf("%w: answer for %d of %d partitions", ErrFatal, answered, len(p.touched))
+		worst := p.added(answer.(*addpartitionstotxn.Response))
+		// Refused, a transaction has not begun, and an EndTxn for it would be an INVALID_TXN_STATE. Two of the codes may
+		// come after the coordinator has written it down.
+		if worst == nil || errors.Is(worst, kafka.NotCoordinatorForGroup) || errors.Is(worst, kafka.GroupCoordinatorNotAvailable) {
+			p.sent = true
 		}
 		return worst
 	})
+}
+
+// added returns the gravest of the coordinator's answers for the partitions.
+func (p *Producer) added(res *addpartitionstotxn.Response) error {
+	var worst error
+	answered, passedOver := 0, 0
+	for _, t := range res.Results {
+		for _, r := range t.Results {
+			answered++
+			switch code := kafka.Error(r.ErrorCode); code {
+			case 0:
+			case operationNotAttempted: // the answer for another partition says why
+				passedOver++
+			default:
+				worst = worse(worst, p.refusedFor(code, t.Name, r.PartitionIndex))
+			}
+		}
+	}
+	if answered != len(p.touched) || worst == nil && passedOver > 0 {
+		return fmt.Errorf("%w: answer for %d of %d partitions", ErrFatal, answered-passedOver, len(p.touched))
+	}
+	return worst
 }
 
 // end sends EndTxn. Every error is fatal: the coordinator may have written the decision although it answered with a
