@@ -1,0 +1,195 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+)
+
+// level is how much something needs a person. The page says it in colour, in
+// shape and in words.
+type level string
+
+const (
+	good level = "good"
+	busy level = "busy" // as it should be, and not done yet
+	idle level = "idle" // nothing to judge
+	warn level = "warn"
+	bad  level = "bad"
+)
+
+// What is behind by this much is not the API's pace any more.
+const (
+	lagWarns = 5 * time.Minute
+	lagBad   = time.Hour
+)
+
+// patience is how long a failure may last before it is more than a hiccup.
+const patience = time.Minute
+
+// verdict is the whole page in a sentence.
+type verdict struct {
+	Level  level
+	Title  string
+	Detail string
+}
+
+// answer is one of the three questions that an operator has.
+type answer struct {
+	Level    level
+	Question string
+	Answer   string
+	Note     string
+}
+
+// sums are the streams taken together.
+type sums struct {
+	gaps             int
+	gapTime, wanted  time.Duration
+	unfinished       int // streams with something left to read
+	lag              time.Duration
+	lagging          string // the stream that is furthest behind
+	oldest, lastPoll time.Time
+}
+
+func (s *Snapshot) sums() sums {
+	var t sums
+	for i := range s.Streams {
+		st := &s.Streams[i]
+		t.gaps += len(st.Gaps)
+		for _, g := range st.Gaps {
+			t.gapTime += g.Length()
+		}
+		if len(st.Wanted) > 0 {
+			t.wanted += st.Wanted.Length()
+			t.unfinished++
+		}
+		if st.Lag >= t.lag {
+			t.lag, t.lagging = st.Lag, st.Name
+		}
+		if first := st.Covered.First(); len(st.Covered) > 0 && (t.oldest.IsZero() || first.Before(t.oldest)) {
+			t.oldest = first
+		}
+		if st.LastPoll.After(t.lastPoll) {
+			t.lastPoll = st.LastPoll
+		}
+	}
+	return t
+}
+
+// judge says the most important thing first: what does not work, then what is
+// late, then what is missing, then what is under way.
+func judge(s *Snapshot, t sums) verdict {
+	if f := s.lasting(); len(f) > 0 {
+		v := verdict{warn, "Trouble, trying again", f[0].text(s.Now)}
+		if s.NotReady != "" || s.Now.Sub(f[0].Since) > patience {
+			v.Level, v.Title = bad, troubleTitles[f[0].Kind]
+			v.Title = cmp.Or(v.Title, "Something does not work")
+		}
+		return v
+	}
+	switch s.Role {
+	case Standby:
+		return judgeStandby(s)
+	case Active:
+	default:
+		return verdict{idle, "Starting", cmp.Or(s.NotReady, "The offsets topic is being loaded.")}
+	}
+	switch {
+	case s.NotReady != "":
+		return verdict{warn, "Not ready", s.NotReady}
+	case len(s.Streams) == 0:
+		return verdict{busy, "Active", "The first reading is under way."}
+	case t.lag >= lagBad:
+		return verdict{bad, "Far behind", fmt.Sprintf("The newest events of %s that were read are %s old.", t.lagging, human(t.lag))}
+	case t.lag >= lagWarns:
+		return verdict{warn, "Falling behind", fmt.Sprintf("The newest events of %s that were read are %s old.", t.lagging, human(t.lag))}
+	case t.gaps > 0:
+		return verdict{warn, "New events arrive, but some older time is missing",
+			fmt.Sprintf("%s, %s in all. Nothing fills them by itself; the reasons stand below.", count(t.gaps, "gap"), human(t.gapTime))}
+	case t.wanted > 0:
+		return verdict{busy, "Up to date, filling in history",
+			fmt.Sprintf("%s are left to read. New events do not wait behind them.", human(t.wanted))}
+	}
+	return verdict{good, "Everything is there",
+		fmt.Sprintf("Read without a gap since %s, as far as %s ago.", longStamp(t.oldest), human(t.lag))}
+}
+
+var troubleTitles = map[Kind]string{
+	Credentials: "The API refuses the credentials",
+	API:         "The API does not answer as it should",
+	Kafka:       "Kafka does not take what is written",
+	Registry:    "The schema registry does not answer",
+}
+
+func judgeStandby(s *Snapshot) verdict {
+	for _, r := range s.Replicas {
+		if r.Active {
+			return verdict{idle, "Standing by", fmt.Sprintf("%s is active. This replica follows it and takes over when it is gone.", r.Name)}
+		}
+	}
+	if len(s.Replicas) > 0 {
+		return verdict{warn, "No replica is active", "An election is under way. It should take no longer than the session timeout."}
+	}
+	return verdict{idle, "Standing by", "This replica follows the active one and takes over when it is gone."}
+}
+
+func (f *Failure) text(now time.Time) string {
+	return fmt.Sprintf("%s: %s. Since %s, %s.", shown(f.What, maxName), shown(f.Err, 2*maxValue), ago(f.Since, now), count(f.Times, "time"))
+}
+
+func answers(s *Snapshot, t sums) []answer {
+	return []answer{complete(s, t), behind(s, t), doing(s, t)}
+}
+
+func complete(s *Snapshot, t sums) answer {
+	a := answer{Question: "Is everything there?", Level: good, Answer: "Yes", Note: "no gap since " + longStamp(t.oldest)}
+	switch {
+	case t.oldest.IsZero() && t.gaps == 0:
+		a.Level, a.Answer, a.Note = idle, "Not known yet", "nothing has been read"
+	case t.gaps > 0:
+		a.Level, a.Answer, a.Note = warn, count(t.gaps, "gap"), human(t.gapTime)+" that nothing fills by itself"
+	case t.wanted > 0:
+		a.Level, a.Answer, a.Note = busy, "Not yet", fmt.Sprintf("%s left in %s", human(t.wanted), count(t.unfinished, "stream"))
+	}
+	return a
+}
+
+func behind(s *Snapshot, t sums) answer {
+	a := answer{Question: "How far behind?", Level: good, Answer: human(t.lag)}
+	switch {
+	case len(s.Streams) == 0:
+		return answer{idle, a.Question, "Not known yet", "no poll so far"}
+	case t.lag >= lagBad:
+		a.Level = bad
+	case t.lag >= lagWarns:
+		a.Level = warn
+	}
+	a.Note = "last poll " + ago(t.lastPoll, s.Now)
+	if s.Role != Active {
+		a.Note = "as the offsets topic tells"
+	} else if len(s.Streams) > 1 {
+		a.Note = "the slowest of " + count(len(s.Streams), "stream") + ": " + shown(t.lagging, maxName)
+	}
+	return a
+}
+
+func doing(s *Snapshot, t sums) answer {
+	a := answer{Question: "What is it doing?", Level: good, Answer: "Watching", Note: "last poll " + ago(t.lastPoll, s.Now)}
+	switch {
+	case len(s.lasting()) > 0:
+		a.Level, a.Answer, a.Note = warn, "Trying again", "by itself, at least once a minute"
+	case s.Role == Standby:
+		a.Level, a.Answer, a.Note = idle, "Standing by", "warm, ready to take over"
+	case s.Role != Active:
+		a.Level, a.Answer, a.Note = idle, "Starting", cmp.Or(s.NotReady, "loading the offsets topic")
+	case t.wanted > 0:
+		a.Level, a.Answer, a.Note = busy, "Filling in history", "and watching for new events"
+	}
+	return a
+}
+
+// apiNow is what time it is for the API.
+func (s *Snapshot) apiNow() time.Time { return s.Now.Add(s.ClockOffset) }
+
+func longStamp(t time.Time) string { return t.UTC().Format("2 January 2006 15:04") + " UTC" }
