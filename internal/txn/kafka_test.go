@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -144,4 +145,29 @@ func ownReader(t *testing.T, brokers []string) map[string]int {
 		t.Fatal(err)
 	}
 	return count
+}
+
+// A rolling restart of the brokers, one of them by a crash, moves the group's coordinator and no leadership.
+func TestThreeNodesElection(t *testing.T) {
+	cluster := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
+	testTopics(t, cluster.Brokers())
+	const session = 10 * time.Second
+	a := startReplica(t, "a", cluster.Brokers(), session)
+	a.expect("leads", 20*time.Second)
+	b := startReplica(t, "b", cluster.Brokers(), session)
+	for i := range 3 {
+		if i == 1 {
+			cluster.Kill(i)
+		} else {
+			cluster.Stop(i)
+		}
+		a.quiet(2 * time.Second)
+		cluster.Restart(i)
+		a.quiet(time.Second)
+		b.quiet(0)
+	}
+	a.signal(syscall.SIGTERM)
+	a.expect("lost", 2*time.Second)
+	a.expect("left", 4*time.Second)
+	b.expect("leads", 4*time.Second)
 }

@@ -27,7 +27,7 @@ func testRandomCuts(t *testing.T, brokers []string, proxy *kafkatest.Proxy, tran
 	reader := cluster.NewReader(topicLog, 0, First)
 	defer reader.Close()
 	present := map[string]int{}
-	recover := func() {
+	reload := func() {
 		t.Helper()
 		ready(t, p)
 		err := reader.ReadToEnd(within(t, 30*time.Second), func(r *Record) error { present[string(r.Key)]++; return nil })
@@ -35,7 +35,7 @@ func testRandomCuts(t *testing.T, brokers []string, proxy *kafkatest.Proxy, tran
 			t.Fatal(err)
 		}
 	}
-	recover()
+	reload()
 	var ids []string
 	doubts := 0
 	for i := range transactions {
@@ -52,17 +52,17 @@ func testRandomCuts(t *testing.T, brokers []string, proxy *kafkatest.Proxy, tran
 				done = true
 			case fateIs(err, ErrFatal):
 				doubts++
-				recover()
+				reload()
 				done = present[id] > 0
 			default:
 				if err := p.Abort(within(t, 20*time.Second)); errors.Is(err, ErrFatal) {
-					recover()
+					reload()
 				}
 			}
 		}
 	}
 	proxy.Clear()
-	recover()
+	reload()
 	got := committed(t, brokers)
 	for _, id := range ids {
 		got.expectOnce(t, id)
