@@ -92,9 +92,9 @@ func asJSON(v any) string {
 }
 
 func TestRandomEventsLikeReference(t *testing.T) {
-	n := 10_000
+	n := 6_000
 	if testing.Short() {
-		n = 2_000
+		n = 1_000
 	}
 	c := newChecker(t)
 	w := &writer{Rand: rand.New(rand.NewPCG(1, 2))}
