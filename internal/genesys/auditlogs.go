@@ -55,7 +55,7 @@ func (c *Client) readAuditlogs(ctx context.Context, r *reading) error {
 }
 
 func (c *Client) auditlogsPages(ctx context.Context, r *reading) error {
-	for p := newPager(auditlogsPage); ; {
+	for p := newPager(auditlogsPage, 1); ; {
 		req := c.auditlogsRequest(r.stream.subject, r.Interval, r.Purpose, p)
 		if p.cursor == "" {
 			req.ready = func() error { return c.inRetention(r) }

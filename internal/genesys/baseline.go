@@ -88,7 +88,7 @@ func (c *Client) sample(ctx context.Context, s *stream, f filter, span time.Dura
 	now := c.Now().Truncate(time.Millisecond)
 	span = min(span, s.Retention-retentionSlack)
 	i := audit.Interval{From: now.Add(-span), To: now}
-	p := newPager(auditlogsPage)
+	p := newPager(auditlogsPage, 1)
 	for {
 		req := c.auditlogsRequest(f.String(), i, audit.Tail, p)
 		a, err := c.ask(ctx, req, func(a *answer) error { _, err := a.entities(); return err })

@@ -31,12 +31,17 @@ const (
 	growAfter     = 8    // good pages until a page size that was halved is doubled again
 )
 
-// ask sends a request until check accepts its answer, which the caller then
-// owns. What passes by itself is tried again, a bounded number of times.
+// ask sends a request until check accepts its answer, which the caller then owns.
 func (c *Client) ask(ctx context.Context, r *request, check func(*answer) error) (*answer, error) {
+	return c.repeat(ctx, r.op, func() (*answer, error) { return c.send(ctx, r) }, check)
+}
+
+// repeat tries until check accepts an answer. What passes by itself is tried
+// again, a bounded number of times.
+func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, error), check func(*answer) error) (*answer, error) {
 	faults, refusals := 0, 0
 	for {
-		a, err := c.send(ctx, r)
+		a, err := try()
 		if err == nil {
 			if err = check(a); err == nil {
 				return a, nil
@@ -44,7 +49,7 @@ func (c *Client) ask(ctx context.Context, r *request, check func(*answer) error)
 			a.free()
 			var broken *malformedError
 			if errors.As(err, &broken) {
-				err = &FaultError{Op: r.op, Err: err}
+				err = &FaultError{Op: op, Err: err}
 			}
 		}
 		var fault *FaultError
@@ -54,7 +59,7 @@ func (c *Client) ask(ctx context.Context, r *request, check func(*answer) error)
 		var status *statusFault
 		if errors.As(err, &status) && status.status == http.StatusTooManyRequests {
 			if refusals++; refusals < c.patience.refusals {
-				continue
+				continue // the pacer waits
 			}
 		}
 		if faults++; faults >= c.patience.faults {
@@ -84,17 +89,18 @@ func sleep(ctx context.Context, d time.Duration) error {
 // pager follows a chain of pages: how many events to ask for, and which cursors
 // have been there already.
 type pager struct {
-	largest, size int
-	good          int // pages since the size was last changed
-	pages, empty  int
-	cursor        string
-	seen          map[uint64]struct{}
+	largest, smallest int
+	size              int
+	good              int // pages since the size was last changed
+	pages, empty      int
+	cursor            string
+	seen              map[uint64]struct{}
 }
 
 var cursorSeed = maphash.MakeSeed()
 
-func newPager(largest int) *pager {
-	return &pager{largest: largest, size: largest, seen: make(map[uint64]struct{})}
+func newPager(largest, smallest int) *pager {
+	return &pager{largest: largest, smallest: smallest, size: largest, seen: make(map[uint64]struct{})}
 }
 
 // leads checks the cursor that a page carries: one that leads back would never end.
@@ -127,10 +133,10 @@ func (p *pager) turn(cursor string, events int) error {
 
 // shrink asks for smaller pages after one that was too large.
 func (p *pager) shrink(op string, limit int64, err error) error {
-	if p.size == 1 {
+	if p.size == p.smallest {
 		return &PageTooLargeError{Op: op, Limit: limit, Err: err}
 	}
-	p.size, p.good = p.size/2, 0
+	p.size, p.good = max(p.size/2, p.smallest), 0
 	return nil
 }
 

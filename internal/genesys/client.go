@@ -111,6 +111,8 @@ type Client struct {
 	mu      sync.Mutex
 	streams map[string]*stream // by name, since the last Open
 	spoken  string             // the dialects of the streams
+	// taxonomy is every service, entity type and action seen in the mappings.
+	taxonomy map[string]bool
 }
 
 // stream is what is read as one, and how.

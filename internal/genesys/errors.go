@@ -87,7 +87,7 @@ func (e *RedirectError) Error() string {
 	return fmt.Sprintf("%s: %d: redirected to %s, which is not followed: is GENESYS_REGION or GENESYS_API_URL right?", e.Op, e.Status, e.To)
 }
 
-// PageTooLargeError says that even a page of one event is more than is taken.
+// PageTooLargeError says that even the smallest page is more than is taken.
 type PageTooLargeError struct {
 	Op    string
 	Limit int64
@@ -95,7 +95,7 @@ type PageTooLargeError struct {
 }
 
 func (e *PageTooLargeError) Error() string {
-	return fmt.Sprintf("%s: an event does not fit into %d bytes: %v", e.Op, e.Limit, e.Err)
+	return fmt.Sprintf("%s: the smallest page does not fit into %d bytes: %v", e.Op, e.Limit, e.Err)
 }
 
 // Unwrap makes it a poller.ErrTooMuch: a shorter interval keeps the trouble to the event that causes it.

@@ -47,7 +47,7 @@ func (c *Client) choose(ctx context.Context) (streams []*stream, spoken string, 
 			return []*stream{s}, string(Auditlogs), nil
 		}
 	}
-	return nil, "", errors.New("no dialect is served")
+	return c.chooseServices(ctx, audit.Tail)
 }
 
 // notServed reports whether the organisation does not serve what was asked for.

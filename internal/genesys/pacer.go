@@ -179,7 +179,7 @@ func (p *pacer) refused(turn uint64, now time.Time, o outcome) {
 	if o.hasRetry {
 		pause = o.retryAfter + rand.N(100*time.Millisecond)
 		if p.refusals > 1 { // obeying was not enough
-			pause += rand.N(backoff)
+			pause += rand.N(min(backoff, max(o.retryAfter, firstRefusal)))
 		}
 	}
 	if until := now.Add(pause); until.After(p.refusedUntil) {

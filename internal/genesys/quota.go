@@ -97,9 +97,10 @@ type quota struct {
 	// nobody says whether it rounds up or down.
 	endFirst, endLast time.Time
 	newest            uint64 // the request whose answer told left
-	// What others took in this window so far, and in the two before: a
+	// What others took in this window up to seen, and in the two before: a
 	// consumer that comes in bursts is quiet in between.
 	others, before, beforeThat int
+	seen                       time.Time
 }
 
 func newQuota(limit RateLimit) quota {
@@ -118,11 +119,13 @@ func (q *quota) roll(now time.Time) {
 }
 
 func (q *quota) begin(now, ended time.Time) {
-	q.beforeThat, q.before = q.before, q.others
+	// What they took after we last looked is not known: as much as before it.
+	looked := q.window - q.endFirst.Sub(q.seen)
+	q.beforeThat, q.before = q.before, int(float64(q.others)*min(2, float64(q.window)/float64(max(looked, 1))))
 	if now.Sub(ended) > q.window {
-		q.beforeThat = q.others // nobody looked in between
+		q.beforeThat = q.before // nobody looked in between
 	}
-	q.others, q.left = 0, q.limit
+	q.others, q.left, q.seen = 0, q.limit, now
 }
 
 // report takes the headers of an answer to request seq, received at now. ours
@@ -153,7 +156,7 @@ func (q *quota) report(r limitReport, seq uint64, now time.Time, ours func(since
 		q.endFirst = end
 	}
 	q.endLast = end.Add(q.margin())
-	q.newest = seq
+	q.newest, q.seen = seq, now
 	q.left = r.remaining - later
 	q.others = max(q.others, total-r.remaining-ours(q.endFirst.Add(-q.window)))
 }
@@ -166,7 +169,7 @@ func (q *quota) room(now time.Time, reserve int) (requests int, rest time.Durati
 	expected := usual - q.others
 	if q.others > usual {
 		// More than ever: it may go on like that.
-		elapsed := max(q.window-rest, q.window/4)
+		elapsed := max(q.window-rest, q.window/10)
 		expected = int(float64(q.others) * float64(rest) / float64(elapsed))
 	}
 	return q.left - reserve - expected, rest

@@ -24,6 +24,8 @@ type request struct {
 	query   url.Values
 	body    []byte // JSON
 	purpose audit.Purpose
+	// redirects says that an answer which points elsewhere is a good one.
+	redirects bool
 	// ready, where set, has the last word when the request's turn has come.
 	ready func() error
 }
@@ -47,6 +49,9 @@ func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if r.redirects && a.status >= 300 && a.status < 400 {
+		return a, nil
 	}
 	if err := c.judge(r.op, a); err != nil {
 		a.free()

@@ -1,0 +1,256 @@
+package genesys
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/jsonscan"
+)
+
+// Dialect query: submit a query for one service, wait until it has succeeded,
+// read its results by cursor. GENESYS-API.md, "Dialect query".
+
+const (
+	queryPath         = "/api/v2/audits/query"
+	resultsPage       = 500 // events, at most
+	smallestResults   = 25
+	firstLook         = 500 * time.Millisecond // after submitting; each pause is half as long again
+	longestLook       = 10 * time.Second
+	queryDeadline     = 5 * time.Minute
+	downloadRedirects = 3
+)
+
+// errQueryLost says that a query is to be submitted again: it failed, was
+// cancelled, or its results or their cursor have expired.
+var errQueryLost = errors.New("the query or its results are gone")
+
+// inquiry is the body of both query dialects.
+type inquiry struct {
+	Interval    string `json:"interval"`
+	ServiceName string `json:"serviceName"`
+	Sort        []sort `json:"sort"`
+	PageNumber  int    `json:"pageNumber,omitempty"`
+	PageSize    int    `json:"pageSize,omitempty"`
+}
+
+type sort struct {
+	Name      string `json:"name"`
+	SortOrder string `json:"sortOrder"`
+}
+
+func newInquiry(service string, i audit.Interval) inquiry {
+	return inquiry{Interval: i.String(), ServiceName: service, Sort: []sort{{"Timestamp", "ascending"}}}
+}
+
+func (q inquiry) body() []byte {
+	b, err := json.Marshal(q)
+	if err != nil {
+		panic("genesys: an inquiry of strings and numbers cannot be encoded: " + err.Error())
+	}
+	return b
+}
+
+// readQuery reads an interval by the dialect query. last says that nothing of
+// the reading comes after it.
+func (c *Client) readQuery(ctx context.Context, r *reading, i audit.Interval, last bool) error {
+	for restarts := 0; ; restarts++ {
+		err := c.runQuery(ctx, r, i, last)
+		if !errors.Is(err, errQueryLost) {
+			return err
+		}
+		if restarts == maxRestarts {
+			return &FaultError{Op: "query", Attempts: restarts + 1, Err: err}
+		}
+		c.log.Info("a query is submitted again", zap.String("stream", r.Stream), zap.Stringer("interval", i), zap.Error(err))
+	}
+}
+
+func (c *Client) runQuery(ctx context.Context, r *reading, i audit.Interval, last bool) error {
+	id, err := c.submit(ctx, r, i)
+	if err != nil {
+		return err
+	}
+	for p := newPager(resultsPage, smallestResults); ; {
+		a, next, err := c.results(ctx, r, id, p)
+		if tooLarge(err) {
+			if err := p.shrink("results", c.cfg.MaxBody, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		page := a.page()
+		events := len(page.Events)
+		if err := r.hand(page, last && next == ""); err != nil || next == "" {
+			return err
+		}
+		if err := p.turn(next, events); err != nil {
+			return err
+		}
+	}
+}
+
+// submit submits a query and waits until it has succeeded.
+func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id string, err error) {
+	req := &request{op: "POST " + queryPath, method: http.MethodPost, path: queryPath, purpose: r.Purpose,
+		body: newInquiry(r.stream.subject, i).body(), ready: func() error { return c.inRetention(r) }}
+	var state string
+	look := func(a *answer) (err error) {
+		id, state, err = readQueryState(a)
+		return err
+	}
+	submitted := time.Now()
+	for pause := firstLook; ; pause = min(pause+pause/2, longestLook) {
+		a, err := c.ask(ctx, req, look)
+		if id != "" && gone(err) {
+			return "", fmt.Errorf("%w: %w", errQueryLost, err)
+		}
+		if err != nil {
+			return "", err
+		}
+		a.free()
+		switch state {
+		case "Succeeded":
+			return id, nil
+		case "Failed", "Cancelled":
+			return "", fmt.Errorf("%w: it has %s", errQueryLost, strings.ToLower(state))
+		}
+		if time.Since(submitted) > queryDeadline {
+			return "", &FaultError{Op: "query", Err: fmt.Errorf("still %.20q after %s", state, queryDeadline)}
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return "", err
+		}
+		req = &request{op: "GET " + queryPath + "/{id}", method: http.MethodGet, path: queryPath + "/" + id, purpose: r.Purpose}
+	}
+}
+
+// readQueryState reads {"id","state",…}.
+func readQueryState(a *answer) (id, state string, err error) {
+	root, err := a.document()
+	if err != nil {
+		return "", "", err
+	}
+	id, state = root.Get("id").Text(), root.Get("state").Text()
+	// It becomes a part of a path.
+	if id == "" || len(id) > 200 || strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") != "" {
+		return "", "", a.malformed("there is no id of a query")
+	}
+	return id, state, nil
+}
+
+// gone reports whether a query, or the cursor into its results, is not known any more.
+func gone(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) &&
+		(status.Status == http.StatusNotFound || status.Status == http.StatusGone || status.Code == invalidPageToken)
+}
+
+// results gets a page of results, from the API or from the file that it points to.
+func (c *Client) results(ctx context.Context, r *reading, id string, p *pager) (a *answer, next string, err error) {
+	query := url.Values{"pageSize": {strconv.Itoa(p.size)}, "expand": {"user"}}
+	if p.cursor != "" {
+		query.Set("cursor", p.cursor)
+	}
+	req := &request{op: "GET " + queryPath + "/{id}/results", method: http.MethodGet, path: queryPath + "/" + id + "/results",
+		query: query, purpose: r.Purpose, redirects: true}
+	check := func(a *answer) (err error) {
+		if _, err = a.entities(); err != nil {
+			return err
+		}
+		if next, err = a.cursor("cursor"); err != nil {
+			return err
+		}
+		return p.leads(next)
+	}
+	a, err = c.ask(ctx, req, func(a *answer) error {
+		if fileOf(a) != "" {
+			return nil
+		}
+		return check(a)
+	})
+	if err == nil {
+		if file := fileOf(a); file != "" {
+			a.free()
+			a, err = c.download(ctx, file, check)
+		}
+	}
+	if gone(err) {
+		return nil, "", fmt.Errorf("%w: %w", errQueryLost, err)
+	}
+	return a, next, err
+}
+
+// fileOf is the URL of the file that an answer points to instead of carrying
+// results; "" where it carries them.
+func fileOf(a *answer) string {
+	if a.status >= 300 {
+		return a.header.Get("Location")
+	}
+	root, err := a.document()
+	if err != nil {
+		return ""
+	}
+	url := root.Get("downloadUrl")
+	list := root.Get("entities").Elements()
+	if url.Kind() != jsonscan.String || list.Next() {
+		return ""
+	}
+	return url.Text()
+}
+
+// download gets a file of results. It lies on a host that must not see the
+// token, and its URL is a secret: whoever has it has the file.
+func (c *Client) download(ctx context.Context, location string, check func(*answer) error) (*answer, error) {
+	const op = "download of results"
+	a, err := c.repeat(ctx, op, func() (*answer, error) {
+		from := c.api
+		for range downloadRedirects + 1 {
+			to, err := from.Parse(location)
+			if err != nil || to.Host == "" || to.Scheme != "https" && (to.Scheme != "http" || from.Scheme == "https") {
+				return nil, &RedirectError{Op: op, Status: http.StatusFound, To: withoutQuery(location)}
+			}
+			req, err := http.NewRequest(http.MethodGet, to.String(), nil)
+			if err != nil {
+				return nil, fmt.Errorf("%s: make the request: %w", op, plain(err))
+			}
+			a, err := c.exchange(ctx, op, req, c.cfg.MaxBody)
+			switch {
+			case err != nil && a != nil:
+				a.free()
+				return nil, err
+			case err != nil:
+				return nil, err
+			case a.status < 300 || a.status >= 400:
+				return a, nil
+			}
+			from, location = to, a.header.Get("Location")
+			a.free()
+		}
+		return nil, &RedirectError{Op: op, Status: http.StatusFound, To: withoutQuery(location)}
+	}, func(a *answer) error {
+		switch {
+		case a.status >= 200 && a.status < 300:
+			return check(a)
+		case a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout:
+			return &FaultError{Op: op, Err: &statusFault{status: a.status}}
+		}
+		return fmt.Errorf("%w: the file is refused with %d", errQueryLost, a.status)
+	})
+	if tooLarge(err) { // a smaller page size would not make the file smaller
+		return nil, &PageTooLargeError{Op: op, Limit: c.cfg.MaxBody, Err: errors.New("results come as one file")}
+	}
+	return a, err
+}
