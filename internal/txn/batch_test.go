@@ -324,13 +324,18 @@ func TestHostileSizes(t *testing.T) {
 		}
 	}
 	// A bomb: what grows over the limit is refused, whatever the codec.
-	zeros := make([]byte, maxBatch+1)
+	const limit = 4 << 20
+	zeros := make([]byte, limit+1)
 	for _, codec := range []Compression{Gzip, LZ4, Zstd, Snappy} {
 		packed := mustCompressor(t, codec).append(nil, zeros)
-		var d decompressor
+		d := decompressor{limit: limit}
 		if _, err := d.records(&batchView{attributes: int16(codec), records: packed}); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%v: a bomb of %d bytes: %v", codec, len(packed), err)
 		}
+	}
+	unset := &decompressor{}
+	if _, err := unset.records(&batchView{}); err != nil || unset.limit != maxBatch {
+		t.Errorf("a limit of %d by default: %v", unset.limit, err)
 	}
 	if _, err := readAnswer(bytes.NewReader([]byte{0x7f, 0xff, 0xff, 0xff}), nil); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("an answer of 2 GB: %v", err)

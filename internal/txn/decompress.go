@@ -17,15 +17,19 @@ const maxBatch = 128 << 20
 
 // decompressor unpacks batch after batch into the same buffer. It is not safe for concurrent use.
 type decompressor struct {
-	buf  []byte
-	gzip *gzip.Reader
-	lz4  *lz4.Reader
-	zstd *zstd.Decoder
+	limit int // bytes, of a batch; set at the first use
+	buf   []byte
+	gzip  *gzip.Reader
+	lz4   *lz4.Reader
+	zstd  *zstd.Decoder
 }
 
 // records returns a batch's records. They are valid until the next call.
 func (d *decompressor) records(v *batchView) ([]byte, error) {
 	var err error
+	if d.limit == 0 {
+		d.limit = maxBatch
+	}
 	if cap(d.buf) > keepBuffer {
 		d.buf = nil
 	}
@@ -49,7 +53,7 @@ func (d *decompressor) records(v *batchView) ([]byte, error) {
 		err = d.readAll(d.lz4)
 	case Zstd:
 		if d.zstd == nil {
-			d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBatch))
+			d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(d.limit)))
 		}
 		if err == nil {
 			d.buf, err = d.zstd.DecodeAll(v.records, d.buf[:0])
@@ -72,8 +76,8 @@ func (d *decompressor) readAll(r io.Reader) error {
 		n, err := r.Read(d.buf[len(d.buf):cap(d.buf)])
 		d.buf = d.buf[:len(d.buf)+n]
 		switch {
-		case len(d.buf) > maxBatch:
-			return fmt.Errorf("more than %d bytes", maxBatch)
+		case len(d.buf) > d.limit:
+			return fmt.Errorf("more than %d bytes", d.limit)
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -114,7 +118,7 @@ func (d *decompressor) snappyBlock(block []byte) error {
 		return err
 	}
 	// A snappy block grows at most 22-fold (a copy of 64 bytes costs 3): a size beyond that is a lie, not worth a buffer.
-	if size > 32*len(block)+64 || len(d.buf)+size > maxBatch {
+	if size > 32*len(block)+64 || len(d.buf)+size > d.limit {
 		return fmt.Errorf("%d bytes from %d", size, len(block))
 	}
 	at := len(d.buf)

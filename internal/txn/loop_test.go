@@ -87,9 +87,9 @@ func TestLargeBuffersAreLetGo(t *testing.T) {
 	alterTopic(t, fake.ListenAddrs(), topicWide, 20<<20)
 	p := newProducer(t, dialFake(t, fake), ProducerConfig{Compression: LZ4})
 	ready(t, p)
-	noise := make([]byte, 10<<20)
+	noise := make([]byte, 2*keepBuffer)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
-	for range 3 {
+	for range 2 {
 		if err := p.Begin(); err != nil {
 			t.Fatal(err)
 		}
