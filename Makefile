@@ -1,0 +1,72 @@
+# What CI calls, and what is good to have at hand. "make" lists it.
+# Everything that is fetched or built goes to .cache and dist, which git ignores.
+
+# How long a run of tests may take, and what else goes to go test: make test-race TIMEOUT=5m FLAGS='-run Commit -v'
+TIMEOUT ?= 10m
+FLAGS   ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build dist/connector, and compile everything else
+	go build ./...
+	CGO_ENABLED=0 go build -trimpath -o dist/connector ./cmd/connector
+
+.PHONY: generate
+generate: ## Rewrite what is generated: docs/configuration.md, cmd/connector/config_doc.go
+	go generate ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -s -w cmd internal schemas
+
+.PHONY: lint
+lint: ## Say what can be said of the code without running it
+	scripts/lint
+
+.PHONY: test
+test: ## Test what needs no other component
+	go test -timeout $(TIMEOUT) $(FLAGS) ./...
+
+.PHONY: test-race
+test-race: ## The same with the race detector
+	go test -race -timeout $(TIMEOUT) $(FLAGS) ./...
+
+.PHONY: test-kafka
+test-kafka: ## Test against real Apache Kafka, which is fetched (Java 17, Maven)
+	scripts/test-tagged kafka -timeout $(TIMEOUT) $(FLAGS)
+
+.PHONY: test-browser
+test-browser: ## Test the status page in Chromium, which is installed (Debian); screenshots go to dist/screenshots
+	scripts/test-tagged browser -timeout $(TIMEOUT) $(FLAGS)
+
+.PHONY: bench
+bench: ## Measure what needs no other component
+	go test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(FLAGS) \
+	  $$(grep -rl --include='*_test.go' '^func Benchmark' cmd internal | xargs -n 1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: bench-kafka
+bench-kafka: ## Measure against real Apache Kafka
+	scripts/test-tagged kafka bench -timeout $(TIMEOUT) $(FLAGS)
+
+.PHONY: check-helm
+check-helm: ## Lint, render and validate the Helm chart
+	scripts/helm-check
+
+.PHONY: check-image
+check-image: ## Build the image and start it (Debian, root)
+	scripts/image-check
+
+.PHONY: demo
+demo: ## See it work, with nothing but Go
+	go run ./cmd/connector demo
+
+.PHONY: ci
+ci: ## All that CI does
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built, and keep what was fetched
+	rm -rf dist
