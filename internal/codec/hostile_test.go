@@ -10,8 +10,11 @@ import (
 // TestHostileEventsTakeLinearTime: ten times the event must not take a hundred
 // times as long. What squares shows at once: 100,000 values would take minutes.
 func TestHostileEventsTakeLinearTime(t *testing.T) {
-	e := newTestEncoder(t)
-	for name, text := range hostileEvents(100_000) {
+	e, n := newTestEncoder(t), 100_000
+	if testing.Short() {
+		n = 10_000
+	}
+	for name, text := range hostileEvents(n) {
 		t.Run(name, func(t *testing.T) {
 			ev := scan(t, text)
 			start := time.Now()
@@ -95,7 +98,11 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	}
 	e.Normalise(&small, readAt)
 	before := heap()
-	for _, text := range hostileEvents(30_000) {
+	n := 30_000
+	if testing.Short() {
+		n = 5_000
+	}
+	for _, text := range hostileEvents(n) {
 		large := scan(t, text)
 		for i := range e.Normalise(&large, readAt).Changes {
 			e.Record(i)
