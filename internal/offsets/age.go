@@ -12,7 +12,7 @@ import (
 const day = 24 * time.Hour
 
 // FormatAge spells a duration as the variables do, the one spelling that a
-// ledger is written with: 90s, 10m, 1h30m, 24h, 180d.
+// ledger is written with: 10m, 1h30m, 24h, 180d.
 func FormatAge(d time.Duration) string {
 	if d >= 2*day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"

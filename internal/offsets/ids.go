@@ -7,180 +7,209 @@ import (
 	"unsafe"
 )
 
-// IDs remembers ids and a time for each, exactly. An id that is a UUID in its
-// canonical, lower-case spelling takes 24 bytes in a table that is 1/2 to 4/5
-// full; any other (an upper-case UUID, a digest) its own bytes more. No pointer
-// is kept per id, so that the garbage collector has nothing to do.
+// IDs remembers ids and a time for each, exactly. It is an extendible hash
+// table: a directory, by the first bits of the hash, of pages that are split
+// when they are full and merged when they are nearly empty. So it grows and
+// shrinks by a page, never by copying the whole, and leaves no garbage. An id
+// that is a UUID in its canonical, lower-case spelling takes 25 bytes in a page
+// that is between half full and full; any other id its own bytes more. The
+// garbage collector finds one pointer a page.
 //
 // The zero IDs is empty and ready. It is not safe for concurrent use.
 type IDs struct {
-	uuids  [shards]table[uuidEntry]
-	texts  [shards]textTable
-	n      int
-	cursor int // the table at which Before goes on; from shards on, those of texts
+	// dir has 1<<depth entries; a page whose depth is less stands in several.
+	dir   []*page
+	depth uint8
+	pages int
+	n     int
+	texts int // memory that ids take which are no canonical UUIDs
+	// cursor is the hash at which Before goes on.
+	cursor uint64
 }
 
 // seed is random in each process, so that nobody can choose ids that collide.
 var seed = maphash.MakeSeed()
 
-// uuidEntry is an id that is a canonical UUID.
-type uuidEntry struct {
-	id [16]byte
-	at stamp
+// name is an id as it is looked for.
+type name struct {
+	hash uint64
+	uuid [16]byte
+	text string // the id, where it is no canonical UUID
+	kind kind
 }
 
-func (e uuidEntry) hash() uint64 { return maphash.Bytes(seed, e.id[:]) }
-func (e uuidEntry) when() int64  { return e.at.ms() }
+func nameOf(id string) name {
+	if u, ok := parseUUID(id); ok {
+		return name{hash: maphash.Bytes(seed, u[:]), uuid: u, kind: uuidKind}
+	}
+	return name{hash: maphash.String(seed, id), text: id, kind: textKind}
+}
+
+// view is b as a string, which nobody may keep.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Add remembers id under the time t, cut to milliseconds; a later Add of the
 // same id replaces the time.
-func (s *IDs) Add(id string, t time.Time) { s.add([]byte(id), t.UnixMilli()) }
+func (s *IDs) Add(id string, t time.Time) { s.add(id, t.UnixMilli()) }
 
 // Has reports whether id is remembered.
 func (s *IDs) Has(id string) bool {
-	if u, ok := parseUUID([]byte(id)); ok {
-		t, h := s.uuidTable(u)
-		_, found := find(t, h, u)
-		return found
+	if s.n == 0 {
+		return false
 	}
-	h := maphash.String(seed, id)
-	t := &s.texts[h>>(64-shardBits)]
-	_, found := t.find(h, []byte(id))
-	return found
+	n := nameOf(id)
+	return s.page(n.hash).find(&n) >= 0
 }
 
 // Remove forgets id.
-func (s *IDs) Remove(id string) { s.remove([]byte(id)) }
+func (s *IDs) Remove(id string) {
+	if s.n == 0 {
+		return
+	}
+	n := nameOf(id)
+	p := s.page(n.hash)
+	i := p.find(&n)
+	if i < 0 {
+		return
+	}
+	s.texts -= p.textBytes()
+	p.remove(i)
+	s.texts += p.textBytes()
+	s.n--
+	s.merge(p, n.hash)
+}
 
 // Len is how many ids are remembered.
 func (s *IDs) Len() int { return s.n }
 
 // Bytes is the memory that the ids take.
 func (s *IDs) Bytes() int {
-	sum := int(unsafe.Sizeof(*s))
-	for i := range s.uuids {
-		sum += len(s.uuids[i].slots) * int(unsafe.Sizeof(uuidEntry{}))
-	}
-	for i := range s.texts {
-		sum += len(s.texts[i].slots)*int(unsafe.Sizeof(textEntry{})) + cap(s.texts[i].bytes)
-	}
-	return sum
+	return cap(s.dir)*int(unsafe.Sizeof(s.dir[0])) + s.pages*pageClass + s.texts
 }
 
-func (s *IDs) add(id []byte, ms int64) {
-	u, ok := parseUUID(id)
-	if !ok {
-		h := maphash.Bytes(seed, id)
-		shard := h >> (64 - shardBits)
-		if s.texts[shard].add(int(shard), h, id, ms) {
-			s.n++
-		}
+func (s *IDs) add(id string, ms int64) {
+	n := nameOf(id)
+	if s.dir == nil {
+		s.dir, s.pages = []*page{newPage(0)}, 1
+	}
+	p := s.page(n.hash)
+	if i := p.find(&n); i >= 0 {
+		p.setTime(i, ms)
 		return
 	}
-	t, h := s.uuidTable(u)
-	t.room(int(h >> (64 - shardBits)))
-	i, found := find(t, h, u)
-	if found {
-		t.slots[i].at = newStamp(ms)
-		t.oldest = min(t.oldest, ms)
-		return
+	for p.n == pageSize {
+		s.split(p, n.hash)
+		p = s.page(n.hash)
 	}
-	t.put(i, uuidEntry{u, newStamp(ms)})
+	s.texts -= p.textBytes()
+	p.add(&n, ms)
+	s.texts += p.textBytes()
 	s.n++
 }
 
-func (s *IDs) remove(id []byte) {
-	if u, ok := parseUUID(id); ok {
-		t, h := s.uuidTable(u)
-		if i, found := find(t, h, u); found {
-			t.remove(i)
-			s.n--
+// page is where an id of that hash belongs.
+func (s *IDs) page(hash uint64) *page { return s.dir[hash>>(64-s.depth)] }
+
+// places is the part of the directory that holds the page of that hash.
+func (s *IDs) places(p *page, hash uint64) []*page {
+	size := uint64(1) << (s.depth - p.depth)
+	first := hash >> (64 - s.depth) &^ (size - 1)
+	return s.dir[first : first+size]
+}
+
+// split gives half of the page's hashes to a new one.
+func (s *IDs) split(p *page, hash uint64) {
+	if p.depth == s.depth {
+		dir := make([]*page, 2*len(s.dir))
+		for i, p := range s.dir {
+			dir[2*i], dir[2*i+1] = p, p
 		}
-		return
+		s.dir = dir
+		s.depth++
 	}
-	h := maphash.Bytes(seed, id)
-	if s.texts[h>>(64-shardBits)].remove(h, id) {
-		s.n--
+	places := s.places(p, hash)
+	s.texts -= p.textBytes()
+	p.depth++
+	q := newPage(p.depth)
+	p.moveUpper(q)
+	s.texts += p.textBytes() + q.textBytes()
+	for i := len(places) / 2; i < len(places); i++ {
+		places[i] = q
 	}
+	s.pages++
 }
 
-func (s *IDs) uuidTable(u [16]byte) (*table[uuidEntry], uint64) {
-	h := maphash.Bytes(seed, u[:])
-	return &s.uuids[h>>(64-shardBits)], h
-}
-
-// find is where u stands, or where it would be put.
-func find(t *table[uuidEntry], h uint64, u [16]byte) (at int, found bool) {
-	if len(t.slots) == 0 {
-		return 0, false
-	}
-	for i := t.home(h); ; i = t.next(i) {
-		switch e := &t.slots[i]; {
-		case e.at == 0:
-			return i, false
-		case e.id == u:
-			return i, true
+// merge takes the page's other half in, while both together fill less than half of one.
+func (s *IDs) merge(p *page, hash uint64) {
+	for p.depth > 0 && p.n <= pageSize/4 {
+		other := hash ^ 1<<(64-p.depth)
+		q := s.page(other)
+		if q.depth != p.depth || p.n+q.n > pageSize/2 {
+			return
 		}
+		s.texts -= p.textBytes() + q.textBytes()
+		q.moveAll(p)
+		s.texts += p.textBytes()
+		p.depth--
+		places := s.places(p, hash)
+		for i := range places {
+			places[i] = p
+		}
+		s.pages--
 	}
 }
 
-// beforeBudget is how many places one call of Before looks at, at most by one
-// table more: some milliseconds, also when ten million ids are remembered.
+// beforeBudget is how many pages and ids one call of Before looks at, at most
+// by a page more: some milliseconds, however many are remembered.
 const beforeBudget = 1 << 18
 
 // Before calls f for ids whose time is before t, unless keep says that they are
 // still needed: for at most n of them, and it looks at a bounded part of the
-// ids only. It goes on where the last call stopped, so that calls every few
-// seconds meet every id, however many there are. The caller removes what it was
-// given before it calls again; f must not change s.
+// ids only, at pages with an old id in them. It goes on where the last call
+// stopped, so that calls every few seconds meet every id, however many there
+// are. The caller removes what it was given before it calls again; f must not
+// change s.
 func (s *IDs) Before(t time.Time, n int, keep func(t time.Time) bool, f func(id string)) {
-	if n <= 0 {
-		return
-	}
-	limit, budget := t.UnixMilli(), beforeBudget
+	limit := t.UnixMilli()
 	if t.Nanosecond()%int(time.Millisecond) > 0 {
-		limit++ // the times here are whole milliseconds: before t is before the next one
+		limit++ // times are whole milliseconds here: before t is before the next one
 	}
-	for range 2 * shards {
-		if i := s.cursor; i < shards {
-			t := &s.uuids[i]
-			budget -= scan(t, limit, &n, keep, func(e *uuidEntry) { f(formatUUID(e.id)) })
-		} else {
-			t := &s.texts[i-shards]
-			budget -= scan(&t.table, limit, &n, keep, func(e *textEntry) { f(string(t.text(e))) })
-		}
-		if n <= 0 {
-			return // the rest of this table comes next
-		}
-		s.cursor = (s.cursor + 1) % (2 * shards)
-		if budget <= 0 {
+	budget := beforeBudget
+	for range s.pages {
+		if n <= 0 || budget <= 0 {
 			return
 		}
+		p := s.page(s.cursor)
+		budget--
+		if p.oldest < limit {
+			budget -= int(p.n)
+			if n -= p.before(limit, n, keep, f); n <= 0 {
+				return // the rest of this page comes next
+			}
+		}
+		if p.depth == 0 {
+			return
+		}
+		// To the first hash of the next page; after the last one, 0.
+		s.cursor = (s.cursor>>(64-p.depth) + 1) << (64 - p.depth)
 	}
 }
 
-// scan is Before for one table. It returns how many places it looked at.
-func scan[E entry](t *table[E], limit int64, n *int, keep func(time.Time) bool, f func(*E)) int {
-	if t.n == 0 || t.oldest >= limit {
-		return 0
-	}
+// before is IDs.Before for one page. It returns for how many ids it called f.
+func (p *page) before(limit int64, n int, keep func(time.Time) bool, f func(string)) (called int) {
 	oldest := int64(math.MaxInt64)
-	for i := range t.slots {
-		e := &t.slots[i]
-		ms := (*e).when()
-		if ms == noTime {
-			continue
-		}
+	for i := range p.n {
+		e := &p.entries[i]
+		ms := e.ms()
 		oldest = min(oldest, ms)
 		if ms >= limit || keep(time.UnixMilli(ms).UTC()) {
 			continue
 		}
-		if f(e); *n == 1 {
-			*n = 0
-			return i
+		f(p.id(e))
+		if called++; called == n {
+			return called
 		}
-		*n--
 	}
-	t.oldest = oldest
-	return len(t.slots)
+	p.oldest = oldest
+	return called
 }

@@ -116,7 +116,7 @@ func ParseLedger(b []byte) (Ledger, error) {
 	if version.Kind() != jsonscan.Number {
 		return Ledger{}, errors.New("parse ledger: it has no version")
 	}
-	if v := version.Text(); v != strconv.Itoa(ledgerVersion) {
+	if v := version.Text(); v != strconv.Itoa(ledgerVersion) { // as it is spelled: 1.0 is not 1
 		return Ledger{}, &VersionError{Version: v}
 	}
 	l, err := parseLedger(doc.Root())
@@ -128,8 +128,9 @@ func ParseLedger(b []byte) (Ledger, error) {
 
 func parseLedger(root jsonscan.Value) (l Ledger, err error) {
 	l.Sweeps = make(map[time.Duration]time.Time)
+	var buf []byte
 	for m := root.Members(); m.Next() && err == nil; {
-		switch name, v := m.Key().Text(), m.Value(); name {
+		switch v := m.Value(); string(m.Key().View(&buf)) {
 		case "version":
 		case "start":
 			l.Start, err = parseTime(v)
@@ -196,7 +197,8 @@ func parseTime(v jsonscan.Value) (time.Time, error) {
 	if v.Kind() != jsonscan.String {
 		return time.Time{}, errKind
 	}
-	t, err := time.Parse(time.RFC3339, v.Text())
+	var buf []byte
+	t, err := time.Parse(time.RFC3339, view(v.View(&buf)))
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -270,8 +272,9 @@ func parseGap(v jsonscan.Value) (g Gap, err error) {
 	if v.Kind() != jsonscan.Object {
 		return g, errKind
 	}
+	var buf []byte
 	for m := v.Members(); m.Next() && err == nil; {
-		switch v := m.Value(); m.Key().Text() {
+		switch v := m.Value(); string(m.Key().View(&buf)) {
 		case "from":
 			g.From, err = parseTime(v)
 		case "to":

@@ -65,7 +65,7 @@ func (s *State) Apply(key, value []byte) error {
 
 func (s *State) applySeen(key, id, value []byte) error {
 	if value == nil {
-		s.IDs.remove(id)
+		s.IDs.Remove(view(id))
 		return nil
 	}
 	ms, ok := parseSeen(value)
@@ -73,7 +73,7 @@ func (s *State) applySeen(key, id, value []byte) error {
 		// An id that was remembered stays so: better that than an event twice.
 		return &RecordError{Key: string(key), Want: "a time in milliseconds since 1970"}
 	}
-	s.IDs.add(id, ms)
+	s.IDs.add(view(id), ms)
 	return nil
 }
 

@@ -20,7 +20,7 @@ var uuidPairs = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32,
 
 // parseUUID reads a UUID in its canonical, lower-case spelling (RFC 9562,
 // section 4) and no other: formatUUID gives the same bytes back.
-func parseUUID(s []byte) (u [16]byte, ok bool) {
+func parseUUID(s string) (u [16]byte, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return u, false
 	}
@@ -35,11 +35,16 @@ func parseUUID(s []byte) (u [16]byte, ok bool) {
 
 func formatUUID(u [16]byte) string {
 	var s [36]byte
+	return string(spell(u, s[:]))
+}
+
+// spell writes the canonical spelling into s, which has 36 bytes.
+func spell(u [16]byte, s []byte) []byte {
 	hex.Encode(s[0:8], u[0:4])
 	hex.Encode(s[9:13], u[4:6])
 	hex.Encode(s[14:18], u[6:8])
 	hex.Encode(s[19:23], u[8:10])
 	hex.Encode(s[24:36], u[10:16])
 	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return string(s[:])
+	return s
 }
