@@ -116,7 +116,7 @@ func (c *comparer) equal(a, b jsonscan.Value) bool {
 		same := true
 		for i := start; i < end && same; i++ {
 			m := c.matched[i]
-			same = m.before != 0 && m.after != 0 && c.equal(a.Doc().At(m.before), a.Doc().At(m.after))
+			same = c.equal(a.Doc().At(m.before), a.Doc().At(m.after))
 		}
 		c.matched = c.matched[:start]
 		return same
