@@ -69,10 +69,10 @@ func ParseInstant(text string, now time.Time) (time.Time, error) {
 func parseTime(text string) (at time.Time, ago time.Duration, fault string) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
-			if t.Year() < 2000 {
-				return at, 0, "is before the year 2000"
+			if t = t.UTC(); t.Year() < 2000 || t.Year() > 2200 { // differences of times overflow after 292 years
+				return at, 0, "is not between the years 2000 and 2200"
 			}
-			return t.UTC(), 0, ""
+			return t, 0, ""
 		}
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04"} {
