@@ -17,20 +17,18 @@ import (
 
 // The dialect auditlogs has no list of what may stand in a filter, and answers
 // a wrong value with nothing. So the filter is checked by reading: first with
-// the filter as it is, over the last day. If that finds nothing, without the
+// the filter as it is, over the last day, but nothing older than what is going
+// to be read anyway (Config.Baseline). If that finds nothing, without the
 // conditions that may be wrong, over a month, to see what such events look like.
 
-const (
-	baselineSpan     = day
-	baselineSpanWide = 30 * day
-)
+const baselineSpanWide = 30 * day
 
 func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 	if err := c.filter.checkKnown(); err != nil {
 		return nil, err
 	}
 	s := c.auditlogsStream()
-	recent, err := c.sample(ctx, s, c.filter, baselineSpan)
+	recent, err := c.sample(ctx, s, c.filter, max(c.cfg.Baseline, time.Millisecond))
 	var status *StatusError
 	if errors.As(err, &status) && status.Status == http.StatusBadRequest {
 		return nil, &ValueError{Variable: "GENESYS_FILTER", Value: s.subject, Reason: "the API refuses it: " + status.Error()}
@@ -38,10 +36,11 @@ func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if recent.events > 0 {
-		return s, nil
+	broad := c.filter.only("type")
+	if recent.events > 0 || len(broad) == len(c.filter) {
+		return s, nil // there is nothing that a broader filter would tell
 	}
-	wide, err := c.sample(ctx, s, c.filter.only("type"), baselineSpanWide)
+	wide, err := c.sample(ctx, s, broad, baselineSpanWide)
 	if err != nil {
 		return nil, err
 	}

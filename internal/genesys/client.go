@@ -71,6 +71,7 @@ type Config struct {
 	RateReserve            int
 	RequestTimeout         time.Duration // 30 s
 	MaxBody                int64         // bytes of an answer, decompressed; 64 MiB
+	Baseline               time.Duration // how far back Open may look at events; 1 day
 	Logger                 *zap.Logger
 }
 
@@ -133,6 +134,7 @@ func New(cfg Config) (*Client, error) {
 	setDefault(&cfg.RateShare, defaultShare)
 	setDefault(&cfg.RequestTimeout, defaultTimeout)
 	setDefault(&cfg.MaxBody, defaultMaxBody)
+	setDefault(&cfg.Baseline, day)
 
 	c := &Client{cfg: cfg, log: cfg.Logger, clock: newAPIClock(), patience: defaultRetries}
 	var errs []error
