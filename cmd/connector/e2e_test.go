@@ -22,6 +22,7 @@ import (
 // scene is a simulated organisation, a Kafka, and the settings of a connector between them.
 type scene struct {
 	testing.TB
+	child   *child // the last one spawned
 	world   *sandbox.Server
 	brokers []string
 	env     map[string]string
@@ -118,6 +119,7 @@ func (s *scene) spawn(args ...string) *child {
 	if err := c.Start(); err != nil {
 		s.Fatal(err)
 	}
+	s.child = c
 	return c
 }
 
@@ -134,15 +136,18 @@ func (s *scene) published(within time.Duration) {
 	s.Helper()
 	deadline := time.Now().Add(within)
 	for {
-		c := readContent(s, s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+		c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
 		made, visible, shown := s.world.Org.Counts()
 		v := judge(c, s.world.Org.Shown())
-		if v.ok() && visible == shown && made == visible {
+		if err == nil && v.ok() && visible == shown && made == visible {
 			s.Logf("%d events shown, %d raw records, %d events with changes", shown, len(c.raw), len(c.changes))
 			return
 		}
 		if time.Now().After(deadline) {
-			s.Fatalf("%d events made, %d visible, %d shown; %s", made, visible, shown, v)
+			if s.child != nil {
+				s.Logf("the connector said:\n%s", s.child.out)
+			}
+			s.Fatalf("%d events made, %d visible, %d shown; %s; %v", made, visible, shown, v, err)
 		}
 		time.Sleep(250 * time.Millisecond)
 	}

@@ -78,27 +78,26 @@ func readTopic(ctx context.Context, brokers []string, topic string) ([]*kgo.Reco
 	return records, nil
 }
 
-func readContent(t testing.TB, brokers []string, raw, changes string) content {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+func readContent(brokers []string, raw, changes string) (content, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := content{raw: map[string][]*kgo.Record{}, changes: map[string][]*kgo.Record{}}
 	records, err := readTopic(ctx, brokers, raw)
 	if err != nil {
-		t.Fatal(err)
+		return c, err
 	}
 	for _, r := range records {
 		c.raw[string(r.Key)] = append(c.raw[string(r.Key)], r)
 	}
 	if records, err = readTopic(ctx, brokers, changes); err != nil {
-		t.Fatal(err)
+		return c, err
 	}
 	for _, r := range records {
 		id := string(r.Key)
 		id = id[:strings.LastIndexByte(id, ':')]
 		c.changes[id] = append(c.changes[id], r)
 	}
-	return c
+	return c, nil
 }
 
 // verdict is what is wrong with the content, by kind, as ids.
@@ -109,7 +108,7 @@ func (v verdict) ok() bool {
 }
 
 func (v verdict) String() string {
-	return fmt.Sprintf("%d missing %.3q, %d duplicate %.3q, %d altered %.3q, %d incomplete %.3q, %d invented %.3q",
+	return fmt.Sprintf("%d missing %q, %d duplicate %q, %d altered %q, %d incomplete %q, %d invented %q",
 		len(v.missing), first(v.missing), len(v.duplicate), first(v.duplicate), len(v.altered), first(v.altered),
 		len(v.incomplete), first(v.incomplete), len(v.invented), first(v.invented))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -21,11 +22,19 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 		Dialect: genesys.Dialect(g.API), Filter: g.Filter, Services: g.Services, Retention: g.Retention,
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
+		Baseline: a.baseline(),
 	}
 	if g.RefreshToken.IsSet() {
 		cfg.RefreshToken, cfg.Tokens = text(g.RefreshToken), tokenStore{a}
 	}
 	return genesys.New(cfg)
+}
+
+// baseline is how far back the filter may be tried out: well within what is
+// going to be read, so that nothing is looked at that is not published too.
+func (a *app) baseline() time.Duration {
+	reach := a.reach()
+	return min(24*time.Hour, max(reach-10*time.Minute, reach/2, time.Millisecond))
 }
 
 func text(s Secret) genesys.Secret { return func() (string, error) { return s.Value(), nil } }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -212,9 +213,13 @@ func (b *stepBuilder) add(d *delivery) {
 		if at.IsZero() {
 			at = d.read.Interval.From
 		}
-		pub := Publication{Event: e, At: at, Remember: clamp(at, d.read.Interval), stream: d.read.Stream}
-		if l.Covered.Contains(pub.Remember) && d.read.Purpose != audit.Backfill {
-			b.late[d.read.Stream] = append(b.late[d.read.Stream], min(d.lateness, now.Sub(pub.Remember)))
+		slot := clamp(at, d.read.Interval)
+		pub := Publication{Event: e, At: at, Remember: slot, stream: d.read.Stream, slot: slot}
+		if e.Time.IsZero() {
+			pub.Remember = forever
+		}
+		if l.Covered.Contains(slot) && d.read.Purpose != audit.Backfill {
+			b.late[d.read.Stream] = append(b.late[d.read.Stream], min(d.lateness, now.Sub(at)))
 		}
 		if b.p.refused[e.ID] {
 			b.change(d.read.Stream, func(l offsets.Ledger) offsets.Ledger { return l.Heal(e.ID) })
@@ -227,6 +232,10 @@ func (b *stepBuilder) add(d *delivery) {
 		b.change(d.read.Stream, d.finish)
 	}
 }
+
+// forever is the time under which the id of an event without a time is
+// remembered: no reading can be said to be the last that meets it.
+var forever = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // clamp moves t into i, which is not empty.
 func clamp(t time.Time, i audit.Interval) time.Time {
@@ -256,7 +265,7 @@ func (b *stepBuilder) leaveOut(r *RefusedError) bool {
 		b.refused = append(b.refused, r.ID)
 		b.change(e.stream, func(l offsets.Ledger) offsets.Ledger {
 			return l.AddGap(offsets.Gap{
-				Interval: audit.Interval{From: e.Remember, To: e.Remember.Add(time.Millisecond)},
+				Interval: audit.Interval{From: e.slot, To: e.slot.Add(time.Millisecond)},
 				Reason:   "topic " + r.Topic + " does not take the event: " + cure(r), ID: r.ID, Size: r.Size,
 			})
 		})
@@ -279,6 +288,9 @@ func (b *stepBuilder) request(id string, r offsets.Request) {
 // most n of them. It reports whether there may be more.
 func (b *stepBuilder) forget(n int) (more bool) {
 	streams := b.p.openStreams()
+	if b.p.ids.Len() < rememberFreely && slices.ContainsFunc(streams, func(s audit.Stream) bool { return len(b.ledger(s.Name).Wanted) > 0 }) {
+		return false
+	}
 	ledgers := make([]offsets.Ledger, len(streams))
 	var limit time.Time
 	for i, s := range streams {

@@ -84,7 +84,9 @@ type Publication struct {
 	// Remember is the time under which the id is remembered: the event's own,
 	// moved into the interval that it was read in.
 	Remember time.Time
-	stream   string
+
+	stream string
+	slot   time.Time // where the event stands in the ledger: a time within the interval that it was read in
 }
 
 // Config is what the poller can be told.

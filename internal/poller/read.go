@@ -19,6 +19,10 @@ const (
 	// much of a step their tombstones may be.
 	forgetEvery = 15 * time.Second
 	forgetStep  = 10_000
+	// rememberFreely is how many ids are kept while there is something to
+	// backfill, though no reading should meet them: an organisation that used an
+	// id twice would be caught. It is some 20 MB.
+	rememberFreely = 500_000
 )
 
 // cover reads one interval and returns when all of it is durable. like says what

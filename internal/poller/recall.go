@@ -48,7 +48,7 @@ func (p *Poller) recall(ctx context.Context, intervals audit.IntervalSet) error 
 	err := p.archive.Each(ctx, func(id string, at time.Time) error {
 		// An event without a time may have been read in any interval.
 		if at.IsZero() {
-			ids[id] = intervals.First()
+			ids[id] = forever
 		} else if intervals.Contains(at) {
 			ids[id] = at
 		}
