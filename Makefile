@@ -12,7 +12,7 @@ help: ## List the targets
 .PHONY: build
 build: ## Build dist/connector, and compile everything else
 	go build ./...
-	CGO_ENABLED=0 go build -trimpath -o dist/connector ./cmd/connector
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o dist/connector ./cmd/connector
 
 .PHONY: generate
 generate: ## Rewrite what is generated: docs/configuration.md, cmd/connector/config_doc.go
