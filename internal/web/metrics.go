@@ -148,8 +148,8 @@ func (e emitter) labels(values []string) []string {
 
 func (e emitter) process(s *Snapshot) {
 	e.put(buildInfo, 1, s.Version, s.Commit, runtime.Version(), s.API)
-	e.put(activeNow, flag(s.Role == Active))
-	e.put(readyNow, flag(s.NotReady == ""))
+	e.put(activeNow, indicator(s.Role == Active))
+	e.put(readyNow, indicator(s.NotReady == ""))
 	e.put(fenced, float64(s.Fenced))
 	if s.ClockKnown {
 		e.put(clockOffset, s.ClockOffset.Seconds())
@@ -255,7 +255,7 @@ func commonest(counts map[string]uint64, most int) []tally {
 	return append(list[:min(most-1, len(list))], rest)
 }
 
-func flag(on bool) float64 {
+func indicator(on bool) float64 {
 	if on {
 		return 1
 	}

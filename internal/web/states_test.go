@@ -87,7 +87,7 @@ func changes() []audit.Change {
 			c.Previous, c.New, c.PreviousType, c.NewType = p(`["ana.costa"]`), p(`["ana.costa","tom.reed"]`), "ARRAY", "ARRAY"
 		})
 		add(func(c *audit.Change) {
-			c.UserName, c.EntityType, c.EntityName, c.Key, c.Type = p("田中 花子"), "flow", p("Inbound – main menu"), p(`prompts["greeting.v2"].text`), "ADDED"
+			c.UserName, c.EntityType, c.EntityName, c.Key, c.Type = p("Ελένη Παππά"), "flow", p("Inbound – main menu"), p(`prompts["greeting.v2"].text`), "ADDED"
 			c.Previous, c.PreviousType, c.New = nil, "ABSENT", p("Welcome to Acme. For billing press 1, for everything else stay on the line and somebody will be with you. "+strings.Repeat("Thank you for waiting. ", 12))
 		})
 		add(func(c *audit.Change) {
@@ -175,6 +175,7 @@ func services() Snapshot {
 			st.Covered = st.Covered.Subtract(st.Wanted)
 		case 19:
 			st.Lag = 7 * time.Minute
+			st.Covered = audit.NewIntervalSet(between(12*day, st.Lag))
 		}
 		s.Streams = append(s.Streams, st)
 	}

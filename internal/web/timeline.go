@@ -74,15 +74,63 @@ func timelines(s *Snapshot) []timeline {
 
 func newTimeline(title string, s *Snapshot, frame audit.Interval) timeline {
 	t := timeline{Title: title, Ticks: ticks(frame)}
-	for i := range s.Streams {
-		t.Rows = append(t.Rows, newTimelineRow(&s.Streams[i], frame, s.Now))
+	shown, folded := fold(s.Streams, frame)
+	for i := range shown {
+		t.Rows = append(t.Rows, newTimelineRow(&shown[i], frame, s.Now))
+	}
+	if folded != nil {
+		t.Rows = append(t.Rows, newTimelineRow(folded, frame, s.Now))
 	}
 	return t
+}
+
+// foldFrom is how many streams with nothing to see it takes to show them as one.
+const foldFrom = 4
+
+// fold makes one stream of all those that miss nothing in the frame, so that
+// those that do can be seen among two dozen. It covers what all of them cover.
+func fold(streams []Stream, frame audit.Interval) (single []Stream, folded *Stream) {
+	quiet := 0
+	for i := range streams {
+		if streams[i].quiet(frame) {
+			quiet++
+		}
+	}
+	if quiet < foldFrom {
+		return streams, nil
+	}
+	folded = &Stream{Name: count(quiet, "stream") + " without a gap", Covered: audit.IntervalSet{frame}}
+	for i := range streams {
+		st := &streams[i]
+		if !st.quiet(frame) {
+			single = append(single, *st)
+			continue
+		}
+		folded.Covered = folded.Covered.Subtract(audit.IntervalSet{frame}.Subtract(st.Covered))
+		if st.Edge.After(folded.Edge) {
+			folded.Edge = st.Edge
+		}
+	}
+	return single, folded
+}
+
+// quiet reports whether there is nothing to be seen of the stream in the frame
+// but that it is covered as far as it should be.
+func (s *Stream) quiet(frame audit.Interval) bool {
+	for _, g := range s.Gaps {
+		if !g.Intersect(frame).Empty() {
+			return false
+		}
+	}
+	return s.Lag < lagWarns && len(s.Wanted.Clip(frame)) == 0 && len(s.Covered) > 0
 }
 
 func newTimelineRow(s *Stream, frame audit.Interval, now time.Time) timelineRow {
 	row := timelineRow{Stream: shown(s.Name, 2*maxName), Label: s.describe(frame, now)}
 	row.bars("covered", s.Covered, frame, 0, "")
+	if last := s.Covered.Last(); len(s.Covered) > 0 {
+		row.bars("wanted", audit.IntervalSet{{From: last, To: frame.To}}, frame, 0, "not read yet")
+	}
 	row.bars("wanted", s.Wanted, frame, minMissing, "left to read")
 	row.bars("reading", s.Reading, frame, minMissing, "being read")
 	for _, g := range s.Gaps {
@@ -162,7 +210,7 @@ func ticks(frame audit.Interval) []tick {
 		if x < 4 || x > 91 { // its label would leave the picture, or lie on "now"
 			continue
 		}
-		list = append(list, tick{x, at.Format(choice.layout), len(list)%2 == 1})
+		list = append(list, tick{x, at.Format(choice.layout), len(list)%2 == 1 || x > 80})
 	}
 	return list
 }

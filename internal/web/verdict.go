@@ -81,10 +81,9 @@ func (s *Snapshot) sums() sums {
 // late, then what is missing, then what is under way.
 func judge(s *Snapshot, t sums) verdict {
 	if f := s.lasting(); len(f) > 0 {
-		v := verdict{warn, "Trouble, trying again", f[0].text(s.Now)}
+		v := verdict{warn, "Trouble, trying again", f[0].reassure(s.Now)}
 		if s.NotReady != "" || s.Now.Sub(f[0].Since) > patience {
-			v.Level, v.Title = bad, troubleTitles[f[0].Kind]
-			v.Title = cmp.Or(v.Title, "Something does not work")
+			v.Level, v.Title = bad, cmp.Or(troubleTitles[f[0].Kind], "Something does not work")
 		}
 		return v
 	}
@@ -93,17 +92,17 @@ func judge(s *Snapshot, t sums) verdict {
 		return judgeStandby(s)
 	case Active:
 	default:
-		return verdict{idle, "Starting", cmp.Or(s.NotReady, "The offsets topic is being loaded.")}
+		return verdict{idle, "Starting", sentence(cmp.Or(s.NotReady, "the offsets topic is being loaded"))}
 	}
 	switch {
 	case s.NotReady != "":
-		return verdict{warn, "Not ready", s.NotReady}
+		return verdict{warn, "Not ready", sentence(s.NotReady)}
 	case len(s.Streams) == 0:
 		return verdict{busy, "Active", "The first reading is under way."}
 	case t.lag >= lagBad:
-		return verdict{bad, "Far behind", fmt.Sprintf("The newest events of %s that were read are %s old.", t.lagging, human(t.lag))}
+		return verdict{bad, "Far behind", fmt.Sprintf("%s was read up to %s ago.", shown(t.lagging, maxName), human(t.lag))}
 	case t.lag >= lagWarns:
-		return verdict{warn, "Falling behind", fmt.Sprintf("The newest events of %s that were read are %s old.", t.lagging, human(t.lag))}
+		return verdict{warn, "Falling behind", fmt.Sprintf("%s was read up to %s ago.", shown(t.lagging, maxName), human(t.lag))}
 	case t.gaps > 0:
 		return verdict{warn, "New events arrive, but some older time is missing",
 			fmt.Sprintf("%s, %s in all. Nothing fills them by itself; the reasons stand below.", count(t.gaps, "gap"), human(t.gapTime))}
@@ -125,7 +124,7 @@ var troubleTitles = map[Kind]string{
 func judgeStandby(s *Snapshot) verdict {
 	for _, r := range s.Replicas {
 		if r.Active {
-			return verdict{idle, "Standing by", fmt.Sprintf("%s is active. This replica follows it and takes over when it is gone.", r.Name)}
+			return verdict{idle, "Standing by", fmt.Sprintf("%s is active. This replica follows it and takes over when it is gone.", shown(r.Name, maxName))}
 		}
 	}
 	if len(s.Replicas) > 0 {
@@ -134,8 +133,10 @@ func judgeStandby(s *Snapshot) verdict {
 	return verdict{idle, "Standing by", "This replica follows the active one and takes over when it is gone."}
 }
 
-func (f *Failure) text(now time.Time) string {
-	return fmt.Sprintf("%s: %s. Since %s, %s.", shown(f.What, maxName), shown(f.Err, 2*maxValue), ago(f.Since, now), count(f.Times, "time"))
+// reassure says what becomes of it. The error itself stands below the verdict.
+func (f *Failure) reassure(now time.Time) string {
+	return fmt.Sprintf("For %s, %s. It is tried again by itself, and what could not be read meanwhile is read afterwards.",
+		human(now.Sub(f.Since).Truncate(time.Second)), count(f.Times, "attempt"))
 }
 
 func answers(s *Snapshot, t sums) []answer {
@@ -148,7 +149,7 @@ func complete(s *Snapshot, t sums) answer {
 	case t.oldest.IsZero() && t.gaps == 0:
 		a.Level, a.Answer, a.Note = idle, "Not known yet", "nothing has been read"
 	case t.gaps > 0:
-		a.Level, a.Answer, a.Note = warn, count(t.gaps, "gap"), human(t.gapTime)+" that nothing fills by itself"
+		a.Level, a.Answer, a.Note = warn, "No, "+count(t.gaps, "gap"), human(t.gapTime)+" that nothing fills by itself"
 	case t.wanted > 0:
 		a.Level, a.Answer, a.Note = busy, "Not yet", fmt.Sprintf("%s left in %s", human(t.wanted), count(t.unfinished, "stream"))
 	}
@@ -165,17 +166,22 @@ func behind(s *Snapshot, t sums) answer {
 	case t.lag >= lagWarns:
 		a.Level = warn
 	}
-	a.Note = "last poll " + ago(t.lastPoll, s.Now)
-	if s.Role != Active {
+	switch {
+	case s.Role != Active:
 		a.Note = "as the offsets topic tells"
-	} else if len(s.Streams) > 1 {
-		a.Note = "the slowest of " + count(len(s.Streams), "stream") + ": " + shown(t.lagging, maxName)
+	case len(s.Streams) > 1:
+		a.Note = shown(t.lagging, maxName) + " of " + count(len(s.Streams), "stream")
+	default:
+		a.Note = "newest instant that was read"
 	}
 	return a
 }
 
 func doing(s *Snapshot, t sums) answer {
-	a := answer{Question: "What is it doing?", Level: good, Answer: "Watching", Note: "last poll " + ago(t.lastPoll, s.Now)}
+	a := answer{Question: "What is it doing?", Level: good, Answer: "Watching", Note: "no poll so far"}
+	if !t.lastPoll.IsZero() {
+		a.Note = "last poll " + ago(t.lastPoll, s.Now)
+	}
 	switch {
 	case len(s.lasting()) > 0:
 		a.Level, a.Answer, a.Note = warn, "Trying again", "by itself, at least once a minute"

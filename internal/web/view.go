@@ -79,6 +79,7 @@ func newView(s *Snapshot) *view {
 	for i := range s.Streams {
 		v.addStream(&s.Streams[i], s)
 	}
+	slices.SortStableFunc(v.Streams, func(a, b streamRow) int { return cmp.Compare(urgency[a.Level], urgency[b.Level]) })
 	for _, f := range s.lasting() {
 		v.Troubles = append(v.Troubles, newFailureRow(&f, s.Now))
 	}
@@ -96,11 +97,17 @@ func newView(s *Snapshot) *view {
 	return v
 }
 
+// urgency orders streams: what needs a look stands first.
+var urgency = map[level]int{warn: -2, busy: -1}
+
 func (v *view) addStream(st *Stream, s *Snapshot) {
 	name := shown(st.Name, 2*maxName)
 	row := streamRow{
-		Name: name, Lag: human(st.Lag), LastPoll: ago(st.LastPoll, s.Now), Covered: human(st.Covered.Length()),
+		Name: name, Lag: human(st.Lag), LastPoll: "–", Covered: human(st.Covered.Length()),
 		Wanted: "nothing", Gaps: "none", Sweeps: sweeps(st.Sweeps, s.apiNow()), Duplicates: number(st.Duplicates), Level: good,
+	}
+	if !st.LastPoll.IsZero() {
+		row.LastPoll = ago(st.LastPoll, s.Now)
 	}
 	if len(st.Wanted) > 0 {
 		row.Wanted, row.Level = human(st.Wanted.Length()), busy
@@ -119,11 +126,10 @@ func (v *view) addStream(st *Stream, s *Snapshot) {
 		})
 	}
 	if !st.Edge.IsZero() {
-		text := fmt.Sprintf("the API holds events back to %s", longStamp(st.Edge))
-		if len(s.Streams) > 1 {
-			text = name + ": " + text
+		text := fmt.Sprintf("Retention edge: the API holds events back to %s.", longStamp(st.Edge))
+		if !slices.Contains(v.Edges, text) {
+			v.Edges = append(v.Edges, text)
 		}
-		v.Edges = append(v.Edges, text)
 	}
 }
 
@@ -309,6 +315,9 @@ func newLateChart(streams []Stream) lateChart {
 		}
 		beyond += h.at(len(h.Bounds))
 		total += h.Total()
+	}
+	if total == 0 {
+		return lateChart{}
 	}
 	for _, n := range counts {
 		most = max(most, n)

@@ -100,6 +100,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false) // it is not HTML, and no browser is to take it for any
 	if err := enc.Encode(snap.Status()); err != nil {
 		s.broken(w, "write the status as JSON", err)
 		return

@@ -9,13 +9,15 @@ import (
 	"unicode/utf8"
 )
 
-// human says a duration in at most two units: "4.2 s", "2 min 10 s", "12 d 4 h".
+// human says a duration in at most two units: "1 ms", "4.2 s", "2 min 10 s", "12 d 4 h".
 func human(d time.Duration) string {
 	sign := ""
 	if d < 0 {
 		sign, d = "−", -d
 	}
 	switch {
+	case d > 0 && d < 100*time.Millisecond:
+		return fmt.Sprintf("%s%d ms", sign, max(1, d.Milliseconds()))
 	case d < 10*time.Second:
 		return sign + strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + " s"
 	case d < time.Minute:
@@ -79,6 +81,12 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return number(uint64(n)) + " " + noun + "s"
+}
+
+// sentence is a phrase with a capital and a full stop.
+func sentence(s string) string {
+	r, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[size:] + "."
 }
 
 // shown is s, at most that many characters of it, with everything that could

@@ -1,0 +1,74 @@
+package web
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func registry(t *testing.T, s Snapshot) *prometheus.Registry {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	if err := reg.Register(collector{fixed(s)}); err != nil {
+		t.Fatal(err)
+	}
+	return reg
+}
+
+// Prometheus' own linter has nothing to say, and a pedantic registry takes every state.
+func TestMetricsLint(t *testing.T) {
+	for name, state := range states {
+		problems, err := testutil.GatherAndLint(registry(t, state()))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, p := range problems {
+			t.Errorf("%s: %s: %s", name, p.Metric, p.Text)
+		}
+	}
+}
+
+func TestMetricsGolden(t *testing.T) {
+	_, text := get(t, handler(t, troubled()), "GET", "/metrics")
+	lines := slices.DeleteFunc(strings.SplitAfter(text, "\n"), func(l string) bool {
+		return !strings.Contains(l, "genesys_audit_") || strings.HasPrefix(l, "genesys_audit_build_info{") // names the Go version
+	})
+	golden(t, "metrics.txt", strings.Join(lines, ""))
+}
+
+func TestMetricsHaveTheRuntimeToo(t *testing.T) {
+	_, body := get(t, handler(t, healthy()), "GET", "/metrics")
+	for _, want := range []string{"\ngo_goroutines ", "\nprocess_resident_memory_bytes ", "\ngenesys_audit_active{org=\"acme\"} 1\n", `version="v1.4.0"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+}
+
+// An organisation with any number of entity types makes a bounded number of series.
+func TestUnmappedIsBounded(t *testing.T) {
+	s := healthy()
+	s.Unmapped = map[string]uint64{"other": 7, "common": 1000}
+	for i := range 5000 {
+		s.Unmapped[fmt.Sprintf("type-%d", i)] = 1
+	}
+	n, err := testutil.GatherAndCount(registry(t, s), "genesys_audit_unmapped_total")
+	if err != nil || n != maxLabelValues {
+		t.Errorf("%d series, %v", n, err)
+	}
+	list := commonest(s.Unmapped, maxLabelValues)
+	var sum uint64
+	for _, c := range list {
+		sum += c.count
+	}
+	if list[0] != (tally{"common", 1000}) || list[len(list)-1].name != "other" || sum != 6007 {
+		t.Errorf("first %v, last %v, sum %d", list[0], list[len(list)-1], sum)
+	}
+	if few := commonest(map[string]uint64{"a": 1, "other": 2}, 2); len(few) != 2 || few[0] != (tally{"other", 2}) {
+		t.Errorf("few names: %v", few)
+	}
+}
