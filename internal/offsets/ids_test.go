@@ -344,6 +344,55 @@ func TestIDsBeforeIsCheap(t *testing.T) {
 	}
 }
 
+// Exact means that ids are told apart even when their hashes are the same.
+func TestPageTellsEqualHashesApart(t *testing.T) {
+	p := newPage(0)
+	names := []name{
+		{hash: 7, text: "a", kind: textKind}, {hash: 7, text: "b", kind: textKind}, {hash: 7, text: "", kind: textKind},
+		{hash: 7, uuid: uuid(1), kind: uuidKind}, {hash: 7, uuid: uuid(2), kind: uuidKind},
+	}
+	for i := range names {
+		if p.find(&names[i]) >= 0 {
+			t.Fatalf("%+v is there before it was added", names[i])
+		}
+		p.add(&names[i], int64(i))
+	}
+	// A UUID whose bytes are the key of a text is another id.
+	if p.find(&name{hash: 7, uuid: p.entries[0].key, kind: uuidKind}) >= 0 {
+		t.Error("a text is taken for a UUID")
+	}
+	for i := range names {
+		if at := p.find(&names[i]); at != i || p.entries[at].ms() != int64(i) {
+			t.Errorf("%+v is found at %d", names[i], at)
+		}
+	}
+}
+
+// TestIDsBeforePassesYoungPages: what was looked at once and is young is not looked at again.
+func TestIDsBeforePassesYoungPages(t *testing.T) {
+	s := new(IDs)
+	const n = 10_000
+	for i := range n {
+		s.Add(formatUUID(uuid(i)), time.UnixMilli(int64(i%2))) // old and young on every page
+	}
+	looked := 0
+	keep := func(time.Time) bool { looked++; return false }
+	var old []string
+	s.Before(time.UnixMilli(1), n, keep, func(id string) { old = append(old, id) })
+	if looked != n/2 || len(old) != n/2 {
+		t.Fatalf("asked about %d and found %d of %d", looked, len(old), n/2)
+	}
+	for _, id := range old {
+		s.Remove(id)
+	}
+	s.Before(time.UnixMilli(1), n, keep, func(id string) { t.Errorf("%q is young", id) })
+	for i := range s.dir {
+		if s.dir[i].oldest < 1 {
+			t.Fatalf("page %d would be looked at again: oldest %d", i, s.dir[i].oldest)
+		}
+	}
+}
+
 func TestPageFillsItsSizeClass(t *testing.T) {
 	const header = 8 // the runtime's mallocHeaderSize, for what holds pointers and more than 512 bytes
 	if size := unsafe.Sizeof(page{}) + header; size > pageClass || size+unsafe.Sizeof(entry{})+1 <= pageClass {
