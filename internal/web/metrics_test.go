@@ -2,6 +2,8 @@ package web
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +47,33 @@ func TestMetricsHaveTheRuntimeToo(t *testing.T) {
 	for _, want := range []string{"\ngo_goroutines ", "\nprocess_resident_memory_bytes ", "\ngenesys_audit_active{org=\"acme\"} 1\n", `version="v1.4.0"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q", want)
+		}
+	}
+}
+
+// Alert rules and the dashboard name only metrics that there are.
+func TestDeployedNamesExist(t *testing.T) {
+	known := make(map[string]bool)
+	for _, f := range families {
+		name := regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(f.desc.String())[1]
+		known[name] = true
+		if f.kind == 0 {
+			known[name+"_bucket"], known[name+"_count"], known[name+"_sum"] = true, true, true
+		}
+	}
+	for _, file := range []string{"prometheus/rules.yaml", "prometheus/rules_test.yaml", "grafana/genesys-audit.json"} {
+		text, err := os.ReadFile("../../deploy/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile(`\bgenesys_audit_\w+`).FindAllString(string(text), -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no metric", file)
+		}
+		for _, name := range names {
+			if !known[name] {
+				t.Errorf("%s: there is no metric %s", file, name)
+			}
 		}
 	}
 }

@@ -146,6 +146,8 @@ func answers(s *Snapshot, t sums) []answer {
 func complete(s *Snapshot, t sums) answer {
 	a := answer{Question: "Is everything there?", Level: good, Answer: "Yes", Note: "no gap since " + longStamp(t.oldest)}
 	switch {
+	case s.Role == Standby && len(s.Streams) == 0:
+		a.Level, a.Answer, a.Note = idle, "Not known here", "the active replica tells"
 	case t.oldest.IsZero() && t.gaps == 0:
 		a.Level, a.Answer, a.Note = idle, "Not known yet", "nothing has been read"
 	case t.gaps > 0:
@@ -159,6 +161,8 @@ func complete(s *Snapshot, t sums) answer {
 func behind(s *Snapshot, t sums) answer {
 	a := answer{Question: "How far behind?", Level: good, Answer: human(t.lag)}
 	switch {
+	case s.Role == Standby && len(s.Streams) == 0:
+		return answer{idle, a.Question, "Not known here", "the active replica tells"}
 	case len(s.Streams) == 0:
 		return answer{idle, a.Question, "Not known yet", "no poll so far"}
 	case t.lag >= lagBad:

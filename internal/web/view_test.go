@@ -146,6 +146,20 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// A replica that stands by need not know the streams; its page says who does.
+func TestStandbyWithoutStreams(t *testing.T) {
+	s := standby()
+	s.Streams = nil
+	for _, a := range answers(&s, s.sums())[:2] {
+		if a.Answer != "Not known here" || a.Level != idle {
+			t.Errorf("%s %s", a.Question, a.Answer)
+		}
+	}
+	if _, body := get(t, handler(t, s), "GET", "/"); !strings.Contains(body, "The active replica shows it.") {
+		t.Error("the page does not say where to look")
+	}
+}
+
 func TestLatenessBeyondTheSweeps(t *testing.T) {
 	calm, late := newLateChart(healthy().Streams), newLateChart(troubled().Streams)
 	if calm.Beyond || !late.Beyond {
