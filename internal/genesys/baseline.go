@@ -37,8 +37,11 @@ func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 		return nil, err
 	}
 	broad := c.filter.only("type")
-	if recent.events > 0 || len(broad) == len(c.filter) {
-		return s, nil // there is nothing that a broader filter would tell
+	if recent.events > 0 {
+		return s, nil
+	}
+	if len(broad) == len(c.filter) { // there is nothing that a broader filter would tell
+		return s, c.checkFilter(recent)
 	}
 	wide, err := c.sample(ctx, s, broad, baselineSpanWide)
 	if err != nil {
@@ -146,9 +149,6 @@ func (c *Client) checkFilter(seen *sample) error {
 		c.log.Warn("no event with this value was seen yet", zap.String("variable", "GENESYS_FILTER"),
 			zap.String("key", cond.key), zap.String("value", cond.value), zap.String("nearest", nearest(cond.value, served)),
 			zap.Strings("seen", seen.values[cond.key].most(20)))
-	}
-	if seen.events == 0 {
-		c.log.Warn("no event was seen at all, so the filter could not be checked", zap.String("filter", c.filter.String()))
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id s
 			return "", fmt.Errorf("%w: it has %s", errQueryLost, strings.ToLower(state))
 		}
 		if time.Since(submitted) > queryDeadline {
-			return "", &FaultError{Op: "query", Err: fmt.Errorf("still %.20q after %s", state, queryDeadline)}
+			return "", &FaultError{Op: "query", Err: fmt.Errorf("still %q after %s", c.secrets.clean(state), queryDeadline)}
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return "", err
