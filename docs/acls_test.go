@@ -1,6 +1,5 @@
 //go:build kafka
 
-// Package docs_test holds what the documentation says against the thing itself.
 package docs_test
 
 import (
