@@ -40,12 +40,12 @@ type percent float64
 func (p percent) String() string { return fmt.Sprintf("%.3f%%", float64(p)) }
 
 const (
-	recently = 24 * time.Hour
+	recently time.Duration = 24 * time.Hour
 	// A bar narrower than this cannot be seen, and what is missing must be seen.
 	minMissing percent = 0.4
 	// Two bars of a kind that are nearer to each other than this look like one.
 	minApart percent = 0.05
-	maxTicks         = 8
+	maxTicks int     = 8
 )
 
 // timelines are one of everything there is, and one of the last day where
@@ -199,7 +199,7 @@ var tickSteps = []struct {
 func ticks(frame audit.Interval) []tick {
 	choice := tickSteps[len(tickSteps)-1]
 	for _, c := range tickSteps {
-		if frame.Length()/c.step <= maxTicks {
+		if int(frame.Length()/c.step) <= maxTicks {
 			choice = c
 			break
 		}
