@@ -151,6 +151,11 @@ func New(cfg Config) (*Client, error) {
 	c.filter, err = parseFilter(cfg.Filter)
 	check(err)
 	check(cfg.check())
+	if c.api != nil {
+		if _, err := http.ProxyFromEnvironment(&http.Request{URL: c.api}); err != nil {
+			check(errors.New("HTTPS_PROXY or HTTP_PROXY is no URL")) // its text may hold a password
+		}
+	}
 	if errs != nil {
 		return nil, errors.Join(errs...)
 	}
@@ -227,6 +232,12 @@ func doNotFollow(*http.Request, []*http.Request) error { return http.ErrUseLastR
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Login gets a token, if there is none that is good for a while.
+func (c *Client) Login(ctx context.Context) error {
+	_, err := c.tokens.get(ctx)
+	return err
+}
+
 // Now is the API's clock: a little slow, never fast. It is our own before the first Open.
 func (c *Client) Now() time.Time { return c.clock.now() }
 
@@ -283,7 +294,7 @@ func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Pa
 	err := s.read(ctx, rd)
 	c.log.Debug("read", zap.String("stream", s.Name), zap.String("subject", s.subject), zap.Stringer("purpose", r.Purpose),
 		zap.Stringer("interval", r.Interval), zap.Int("pages", rd.pages), zap.Int("events", rd.events),
-		zap.Duration("took", time.Since(started)), zap.Error(err))
+		zap.Duration("took", time.Since(started)), zap.Bool("whole", err == nil))
 	if err != nil {
 		return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
 	}

@@ -10,11 +10,13 @@
 //
 // Where to look:
 //
-//	client.go      Config, Client: Open, Now, Read
+//	client.go      Config, Client: Now, Read
+//	open.go        Open: token, clock, dialect, streams
 //	pacer.go       when a request may be sent; quota.go what the headers say
 //	send.go        one request: token, deadline, size limit, what a status means
 //	chain.go       one request again and again; following pages
 //	auditlogs.go, query.go, realtime.go   the dialects
-//	taxonomy.go    filter and services, checked against what the API knows
+//	baseline.go, services.go   filter and services, checked against what the API knows
 //	oauth.go, seal.go   tokens; refresh tokens that are replaced when used
+//	clock.go       the API's clock
 package genesys

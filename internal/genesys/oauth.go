@@ -36,8 +36,7 @@ type tokens struct {
 	mu       sync.Mutex // protects these
 	access   string
 	renew    time.Time // when it is to be replaced
-	expires  time.Time
-	failures int // fetches that failed
+	failures int       // fetches that failed
 	err      error
 
 	// Owned by whoever has the turn.
@@ -92,7 +91,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	if g.life < 2*renewBefore {
 		margin = g.life / 2
 	}
-	t.access, t.expires, t.renew = g.access, g.asked.Add(g.life), g.asked.Add(g.life-margin)
+	t.access, t.renew = g.access, g.asked.Add(g.life-margin)
 	t.c.log.Debug("access token", zap.Duration("life", g.life))
 	return t.access, nil
 }

@@ -16,7 +16,7 @@ import (
 // A *ValueError (a poller.ErrConfiguration) says that no later try can succeed.
 // It may be called again: by another term, or to find services that are new.
 func (c *Client) Open(ctx context.Context) ([]audit.Stream, error) {
-	if _, err := c.tokens.get(ctx); err != nil {
+	if err := c.Login(ctx); err != nil {
 		return nil, fmt.Errorf("open the API: %w", err)
 	}
 	streams, spoken, err := c.choose(ctx)

@@ -26,9 +26,7 @@ func readLimit(h http.Header) limitReport {
 	var r limitReport
 	if remaining, ok := headerNumber(h, "X-RateLimit-Remaining"); ok {
 		r = limitReport{known: true, remaining: remaining}
-		if reset, ok := headerNumber(h, "X-RateLimit-Reset"); ok {
-			r.reset = seconds(float64(reset))
-		}
+		r.reset = readReset(h, "X-RateLimit-Reset")
 	}
 	count, ok := headerNumber(h, "inin-ratelimit-count")
 	allowed, ok2 := headerNumber(h, "inin-ratelimit-allowed")
@@ -40,10 +38,23 @@ func readLimit(h http.Header) limitReport {
 		r.remaining = remaining
 	}
 	r.known, r.allowed = true, allowed
-	if reset, ok := headerNumber(h, "inin-ratelimit-reset"); ok {
-		r.reset = max(r.reset, seconds(float64(reset)))
-	}
+	r.reset = max(r.reset, readReset(h, "inin-ratelimit-reset"))
 	return r
+}
+
+// readReset reads in how many seconds a window ends. Some gateways tell the
+// time instead, in seconds since 1970.
+func readReset(h http.Header, name string) time.Duration {
+	reset, _ := headerNumber(h, name)
+	const longAgo = 1_000_000_000 // 2001
+	if reset < longAgo {
+		return seconds(float64(reset))
+	}
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		return 0
+	}
+	return seconds(float64(int64(reset) - now.Unix()))
 }
 
 // headerNumber reads a whole number of 0 or more; a fraction is rounded up.

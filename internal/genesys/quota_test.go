@@ -24,12 +24,14 @@ func TestReadLimit(t *testing.T) {
 		"inin": {header("inin-ratelimit-count", "100", "inin-ratelimit-allowed", "300", "inin-ratelimit-reset", "59"), limitReport{true, 200, 300, 59 * time.Second}},
 		"both, the stricter counts": {header("X-RateLimit-Remaining", "42", "X-RateLimit-Reset", "7",
 			"inin-ratelimit-count", "290", "inin-ratelimit-allowed", "300", "inin-ratelimit-reset", "59"), limitReport{true, 10, 300, 59 * time.Second}},
-		"over the limit":           {header("inin-ratelimit-count", "310", "inin-ratelimit-allowed", "300"), limitReport{true, 0, 300, 0}},
-		"count without allowed":    {header("inin-ratelimit-count", "310"), limitReport{}},
-		"fractions":                {header("X-RateLimit-Remaining", "1.2", "X-RateLimit-Reset", "0.5"), limitReport{true, 2, 0, time.Second}},
-		"negative":                 {header("X-RateLimit-Remaining", "-1"), limitReport{true, 0, 0, 0}},
-		"nonsense":                 {header("X-RateLimit-Remaining", "many", "inin-ratelimit-allowed", "NaN"), limitReport{}},
-		"a reset that is an epoch": {header("X-RateLimit-Remaining", "1", "X-RateLimit-Reset", "1700000000"), limitReport{true, 1, 0, longestPause}},
+		"over the limit":         {header("inin-ratelimit-count", "310", "inin-ratelimit-allowed", "300"), limitReport{true, 0, 300, 0}},
+		"count without allowed":  {header("inin-ratelimit-count", "310"), limitReport{}},
+		"fractions":              {header("X-RateLimit-Remaining", "1.2", "X-RateLimit-Reset", "0.5"), limitReport{true, 2, 0, time.Second}},
+		"negative":               {header("X-RateLimit-Remaining", "-1"), limitReport{true, 0, 0, 0}},
+		"nonsense":               {header("X-RateLimit-Remaining", "many", "inin-ratelimit-allowed", "NaN"), limitReport{}},
+		"a reset far away":       {header("X-RateLimit-Remaining", "1", "X-RateLimit-Reset", "100000"), limitReport{true, 1, 0, longestPause}},
+		"a reset that is a time": {header("X-RateLimit-Remaining", "1", "X-RateLimit-Reset", "1767323109", "Date", "Fri, 02 Jan 2026 03:05:00 GMT"), limitReport{true, 1, 0, 9 * time.Second}},
+		"a time without a Date":  {header("X-RateLimit-Remaining", "1", "X-RateLimit-Reset", "1767323109"), limitReport{true, 1, 0, 0}},
 	} {
 		if got := readLimit(tc.h); got != tc.want {
 			t.Errorf("%s: %+v, expected %+v", name, got, tc.want)

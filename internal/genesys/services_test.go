@@ -379,8 +379,9 @@ func TestRequestsPerPoll(t *testing.T) {
 		dialect   Dialect
 		open      int
 		poll      int
-		perEvents int // a reading of 10,000 events, at most
-	}{{Auditlogs, 1, 1, 11}, {Realtime, 1, 1, 21}, {Query, 1, 3, 24}} {
+		span      time.Duration // that holds about 10,000 events
+		perEvents int           // requests for them, at most
+	}{{Auditlogs, 1, 1, 17 * time.Minute, 12}, {Realtime, 1, 1, 50 * time.Minute, 23}, {Query, 1, 3, 50 * time.Minute, 26}} {
 		t.Run(string(tc.dialect), func(t *testing.T) {
 			inOrg(t, tc.dialect, sandbox.Options{Odd: -1, OtherTypes: -1}, func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
 				org.Backfill(100, time.Now().Add(-12*time.Hour), time.Now().Add(-2*time.Hour))
@@ -402,20 +403,10 @@ func TestRequestsPerPoll(t *testing.T) {
 				if n := sent() - before; n != tc.poll {
 					l.t.Errorf("%d requests for a poll, expected %d", n, tc.poll)
 				}
-				for made := 0; made < 10_000; {
-					keys := org.Backfill(500, time.Now().Add(-time.Hour), time.Now().Add(-time.Minute))
-					made += len(keys)
-					if tc.dialect != Auditlogs && made > 0 {
-						ids, err := l.read(stream, l.lastHour())
-						if err != nil {
-							l.t.Fatal(err)
-						}
-						made = len(ids)
-					}
-				}
+				org.Backfill(35_000, time.Now().Add(-time.Hour), time.Now().Add(-time.Minute))
 				before = sent()
-				ids, err := l.read(stream, l.lastHour())
-				if err != nil || len(ids) < 10_000 {
+				ids, err := l.read(stream, audit.Interval{From: time.Now().Add(-time.Hour), To: time.Now().Add(tc.span - time.Hour)})
+				if err != nil || len(ids) < 9_000 || len(ids) > 11_000 {
 					l.t.Fatal(len(ids), err)
 				}
 				if n := sent() - before; n > tc.perEvents {
