@@ -40,8 +40,6 @@ type app struct {
 	sink    *sink.Sink
 	replica *replica.Replica
 	term    *poller.Poller
-
-	rawTopic sink.Topic // set before the replica is made
 }
 
 func newApp(cfg Config, log *zap.Logger) (*app, error) {
@@ -72,10 +70,15 @@ func (a *app) run(ctx context.Context) error {
 	return a.runOn(ctx, listener)
 }
 
+// close ends the app's connections.
+func (a *app) close() {
+	a.producer.Close()
+	a.cluster.Close()
+	a.source.Close()
+}
+
 // runOn is run with the status page on the listener, which it closes.
 func (a *app) runOn(ctx context.Context, listener net.Listener) error {
-	defer a.cluster.Close()
-	defer a.producer.Close()
 	// The page outlives the rest a little, so that the end can be watched.
 	page, closePage := context.WithCancel(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
@@ -121,10 +124,9 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.rawTopic = sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions}
 	s := sink.New(sink.Config{
 		Org: a.cfg.Org, EventTime: a.cfg.Kafka.RecordTime == "event",
-		Raw:     a.rawTopic,
+		Raw:     sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions},
 		Changes: sink.Topic{Name: topics[1].Name, Partitions: topics[1].Partitions},
 		Offsets: sink.Topic{Name: topics[2].Name, Partitions: 1},
 	}, a.producer, encoder)
@@ -160,7 +162,7 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 
 // backfillChunks is how many chunks are read at a time: enough to use seven
 // requests a second of an API that takes 300 ms a page, with some to spare.
-const backfillChunks = 6
+const backfillChunks = 4
 
 // persist tries until it works, ctx ends, or the error is one of configuration.
 func (a *app) persist(ctx context.Context, what string, try func() error) error {

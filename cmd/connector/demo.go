@@ -72,6 +72,7 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer a.close()
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return usageError{fmt.Errorf("connector demo: --http: %w", err)}

@@ -50,6 +50,9 @@ func TestEveryFaultLosesNothing(t *testing.T) {
 			now := time.Now()
 			s.world.Org.Backfill(4500, now.Add(-20*time.Hour), now.Add(-time.Minute))
 			f.Endpoint = sandbox.EndpointAuditlogs
+			if f.Kind == sandbox.MovingPages {
+				s.unseen = 40 // some appear behind the cursor, in time that is older than every sweep
+			}
 			for _, skip := range []int{0, 2} {
 				f.Skip, f.Count = skip, 2
 				if err := s.world.Org.Inject(f); err != nil {
@@ -161,7 +164,7 @@ func TestGracefulStopIsQuick(t *testing.T) {
 func TestNoSecretInAnyLine(t *testing.T) {
 	const id, secret = "canary-client-id-7c1f", "canary-client-secret-93ab"
 	o := unlimited()
-	o.ClientID, o.ClientSecret = id, secret
+	o.ClientID, o.ClientSecret, o.OtherTypes = id, secret, -1
 	s := newScene(t, nil, o)
 	s.env["GENESYS_CLIENT_ID"], s.env["GENESYS_CLIENT_SECRET"], s.env["LOG_LEVEL"] = id, secret, "debug"
 	s.world.Org.Backfill(200, time.Now().Add(-time.Hour), time.Now())

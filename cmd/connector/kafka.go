@@ -80,5 +80,5 @@ func (a *app) reach() time.Duration {
 
 // archive is the raw topic, to be read back.
 func (a *app) archive() *sink.Archive {
-	return &sink.Archive{Org: a.cfg.Org, Raw: a.rawTopic, Cluster: a.cluster}
+	return &sink.Archive{Org: a.cfg.Org, Topic: a.cfg.Kafka.TopicRaw, Cluster: a.cluster}
 }

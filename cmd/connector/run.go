@@ -49,6 +49,7 @@ func runCommand(c *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	defer a.close()
 	v, commit := build()
 	log.Info("starting", zap.String("version", v), zap.String("commit", commit), zap.String("org", cfg.Org),
 		zap.String("group", cfg.GroupID()), zap.Strings("brokers", cfg.Kafka.Brokers))

@@ -17,7 +17,7 @@ import (
 // a new event waits for a transaction full of old ones.
 const (
 	stepEvents = 4000
-	stepBytes  = 4 << 20
+	stepBytes  = 2 << 20
 )
 
 // delivery is one page on its way from a reader to the committer.
@@ -32,7 +32,9 @@ type delivery struct {
 	lateness time.Duration
 	// again says that events which a topic did not take are to be tried again.
 	again bool
-	// done is closed when the step that holds the last page is durable.
+	// repair, where it is not nil, is all that may be published of the page.
+	repair *repair
+	// done is closed when the step that holds the page is durable and the page released.
 	done chan struct{}
 }
 
@@ -62,8 +64,9 @@ func (p *Poller) do(ctx context.Context, change func(*stepBuilder)) error {
 // pages that are waiting into a step, commits it, and only then lets the memory
 // know. It ends with the first step whose fate is in doubt.
 func (p *Poller) commitLoop(ctx context.Context) error {
+	b := newStepBuilder(p)
 	for {
-		b := newStepBuilder(p)
+		b.reset()
 		if !b.gather(ctx) {
 			return nil
 		}
@@ -128,7 +131,8 @@ func (p *Poller) advance(b *stepBuilder) {
 	p.mu.Unlock()
 }
 
-// stepBuilder gathers one step. It belongs to the committer.
+// stepBuilder gathers one step, and then the next in the same memory. It belongs
+// to the committer.
 type stepBuilder struct {
 	p     *Poller
 	step  Step
@@ -147,6 +151,18 @@ func newStepBuilder(p *Poller) *stepBuilder {
 		p: p, step: Step{Ledgers: make(map[string]offsets.Ledger)},
 		pending: make(map[string]struct{}), duplicates: make(map[string]int), late: make(map[string][]time.Duration),
 	}
+}
+
+// reset forgets the step before.
+func (b *stepBuilder) reset() {
+	clear(b.step.Events)
+	clear(b.step.Ledgers)
+	b.step = Step{Events: b.step.Events[:0], Ledgers: b.step.Ledgers}
+	clear(b.pages)
+	clear(b.pending)
+	clear(b.duplicates)
+	clear(b.late)
+	b.pages, b.tasks, b.refused, b.bytes = b.pages[:0], nil, nil, 0
 }
 
 // gather waits for something to commit, then takes what else is waiting, the
@@ -202,7 +218,10 @@ func (b *stepBuilder) add(d *delivery) {
 	now := b.p.now()
 	for i := range d.page.Events {
 		e := &d.page.Events[i]
-		if _, twice := b.pending[e.ID]; twice || b.p.ids.Has(e.ID) {
+		if d.repair != nil && !d.repair.missing[e.ID] {
+			continue
+		}
+		if _, twice := b.pending[e.ID]; twice || b.p.ids.Has(e.ID) && (d.repair == nil || !d.repair.forced[e.ID]) {
 			b.duplicates[d.read.Stream]++
 			continue
 		}
@@ -223,6 +242,9 @@ func (b *stepBuilder) add(d *delivery) {
 		}
 		if b.p.refused[e.ID] {
 			b.change(d.read.Stream, func(l offsets.Ledger) offsets.Ledger { return l.Heal(e.ID) })
+		}
+		if d.repair != nil {
+			delete(d.repair.missing, e.ID)
 		}
 		b.pending[e.ID] = struct{}{}
 		b.step.Events = append(b.step.Events, pub)
@@ -274,16 +296,6 @@ func (b *stepBuilder) leaveOut(r *RefusedError) bool {
 	return false
 }
 
-// request turns work that was handed in into wanted time.
-func (b *stepBuilder) request(id string, r offsets.Request) {
-	b.step.Done = append(b.step.Done, id)
-	iv := audit.Interval{From: r.From, To: earliest(r.To, b.p.now().Add(-b.p.cfg.PollOverlap))}
-	for _, s := range b.p.openStreams() {
-		b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return l.Want(iv) })
-	}
-	b.p.log.Info("request taken over", zap.String("request", id), zap.String("kind", r.Kind), zap.Stringer("interval", iv))
-}
-
 // forget tombstones ids that no reading can meet any more (invariant 4), at
 // most n of them. It reports whether there may be more.
 func (b *stepBuilder) forget(n int) (more bool) {
@@ -333,9 +345,7 @@ func (b *stepBuilder) release() {
 // announce tells those who wait that the step is durable.
 func (b *stepBuilder) announce() {
 	for _, d := range b.pages {
-		if d.finish != nil {
-			close(d.done)
-		}
+		close(d.done)
 	}
 	for _, t := range b.tasks {
 		close(t.done)

@@ -115,7 +115,8 @@ type Poller struct {
 	urgent, bulk chan *delivery
 	tasks        chan task
 	ids          *offsets.IDs
-	refused      map[string]bool // ids of events that a topic did not take
+	refused      map[string]bool  // ids of events that a topic did not take
+	damaged      map[string]error // streams whose ledger cannot be read
 
 	mu      sync.Mutex // protects what follows
 	ledgers map[string]offsets.Ledger
@@ -132,7 +133,7 @@ func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.Stat
 		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
 		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task),
 		ids: state.IDs, refused: make(map[string]bool),
-		ledgers: state.Ledgers, busy: make(map[*reading]struct{}), token: state.Token,
+		ledgers: state.Ledgers, damaged: state.Damaged, busy: make(map[*reading]struct{}), token: state.Token,
 		opened: make(chan struct{}),
 	}
 	for _, l := range p.ledgers {
@@ -194,6 +195,10 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 	var lost audit.IntervalSet
 	before := maps.Clone(p.ledgers) // nobody else changes them yet
 	for _, s := range streams {
+		if err := p.damaged[s.Name]; err != nil {
+			// Starting anew would publish again whatever was forgotten.
+			return nil, fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, s.Name, err)
+		}
 		l, known := p.ledger(s.Name)
 		start := p.cfg.Start(now, s.Retention)
 		if edge := retentionEdge(now, s.Retention); start.Before(edge) && edge.Sub(start) <= retentionMargin {
@@ -257,24 +262,4 @@ func (p *Poller) Token() []byte {
 // SaveToken makes a rotated, sealed refresh token durable before it returns.
 func (p *Poller) SaveToken(ctx context.Context, sealed []byte) error {
 	return p.do(ctx, func(s *stepBuilder) { s.step.Token = sealed })
-}
-
-// Request takes over work that was handed in through the offsets topic. It
-// returns once the work stands in the ledger.
-func (p *Poller) Request(ctx context.Context, id string, r offsets.Request) error {
-	select {
-	case <-p.opened:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	var lost audit.IntervalSet
-	ledgers := p.Ledgers()
-	for name, l := range ledgers {
-		wanted := audit.NewIntervalSet(audit.Interval{From: r.From, To: r.To}).Subtract(l.Covered)
-		lost = lost.Union(unremembered(wanted, name, ledgers))
-	}
-	if err := p.recall(ctx, lost); err != nil {
-		return err
-	}
-	return p.do(ctx, func(s *stepBuilder) { s.request(id, r) })
 }

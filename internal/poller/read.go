@@ -27,35 +27,33 @@ const (
 
 // cover reads one interval and returns when all of it is durable. like says what
 // its deliveries have in common; like.finish enters the interval in the ledger,
-// in the step that holds its last page (invariant 3).
+// in the step that holds its last page (invariant 3). The next page is asked for
+// when the one before is durable: no more pages are in memory than intervals are
+// being read.
 func (p *Poller) cover(ctx context.Context, like delivery) error {
 	to := p.bulk
 	if like.read.Purpose == audit.Tail {
 		to = p.urgent
 	}
-	done := make(chan struct{})
-	err := p.src.Read(ctx, like.read, func(page audit.Page, last bool) error {
-		d := &delivery{read: like.read, page: page, again: like.again, lateness: like.lateness}
-		if last {
-			d.finish, d.done = like.finish, done
+	return p.src.Read(ctx, like.read, func(page audit.Page, last bool) error {
+		d := like
+		d.page, d.done = page, make(chan struct{})
+		if !last {
+			d.finish = nil
 		}
 		select {
-		case to <- d:
-			return nil
+		case to <- &d:
 		case <-ctx.Done():
 			page.Release()
 			return context.Cause(ctx)
 		}
+		select {
+		case <-d.done:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	})
-	if err != nil {
-		return err
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // tailLoop polls the newest events of a stream until ctx ends.

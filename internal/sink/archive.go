@@ -12,7 +12,7 @@ import (
 // Archive reads back what was published: the raw topic is the last word on it.
 type Archive struct {
 	Org     string
-	Raw     Topic
+	Topic   string // the raw topic
 	Cluster *txn.Cluster
 }
 
@@ -21,19 +21,7 @@ type Archive struct {
 // zero time where the event has none that can be read. The order is by
 // partition. An error of f ends Each.
 func (a *Archive) Each(ctx context.Context, f func(id string, at time.Time) error) error {
-	for partition := range a.Raw.Partitions {
-		err := a.partition(ctx, partition, f)
-		if err != nil {
-			return fmt.Errorf("read back topic %s, partition %d: %w", a.Raw.Name, partition, err)
-		}
-	}
-	return nil
-}
-
-func (a *Archive) partition(ctx context.Context, partition int32, f func(string, time.Time) error) error {
-	r := a.Cluster.NewReader(a.Raw.Name, partition, txn.First)
-	defer r.Close()
-	return r.ReadToEnd(ctx, func(rec *txn.Record) error {
+	err := a.Cluster.ReadTopic(ctx, a.Topic, func(rec *txn.Record) error {
 		var at time.Time
 		ours := false
 		for _, h := range rec.Headers {
@@ -49,4 +37,8 @@ func (a *Archive) partition(ctx context.Context, partition int32, f func(string,
 		}
 		return f(string(rec.Key), at)
 	})
+	if err != nil {
+		return fmt.Errorf("read back topic %s: %w", a.Topic, err)
+	}
+	return nil
 }

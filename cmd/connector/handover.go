@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/txn"
+)
+
+// handover is work on its way to whoever is active. It goes through the offsets
+// topic, so that no command ever writes beside a running connector, which would
+// fence it.
+type handover struct {
+	app   *app
+	state *offsets.State // as far as reader has come
+	read  *txn.Reader
+	seen  func(key string) // is told of each record; nil for nobody
+	taken map[string]bool  // requests that were seen in the topic
+	ended chan error       // of the replica in this process; nil while there is none
+}
+
+// newHandover looks at the topics and reads what the offsets topic says.
+func newHandover(ctx context.Context, a *app) (*handover, error) {
+	if _, err := a.ensureTopics(ctx); err != nil {
+		return nil, err
+	}
+	h := &handover{app: a, state: offsets.NewState(a.cfg.Org), read: a.cluster.NewReader(a.cfg.Kafka.TopicOffsets, 0, txn.First), taken: make(map[string]bool)}
+	return h, h.read.ReadToEnd(ctx, h.apply)
+}
+
+func (h *handover) apply(rec *txn.Record) error {
+	err := h.state.Apply(rec.Key, rec.Value)
+	var foreign *offsets.RecordError
+	if errors.As(err, &foreign) {
+		return nil // the connector reports it
+	}
+	if h.seen != nil && rec.Value != nil {
+		h.seen(string(rec.Key))
+	}
+	if id, r, _ := offsets.ParseRequest(h.app.cfg.Org, rec.Key, rec.Value); r != nil {
+		h.taken[id] = true
+	}
+	return err
+}
+
+// done tells whether the request was seen in the topic and has been tombstoned since.
+func (h *handover) done(id string) bool {
+	_, waiting := h.state.Requests[id]
+	return h.taken[id] && !waiting
+}
+
+func (h *handover) close() { h.read.Close() }
+
+// submit writes the request where the active replica finds it, and tells
+// whether there is a group that has one.
+func (h *handover) submit(ctx context.Context, r offsets.Request) (id string, active bool, err error) {
+	id = rand.Text()
+	host, _ := os.Hostname() // only for the log
+	r.Created, r.By = time.Now().UTC().Truncate(time.Millisecond), fmt.Sprintf("%s, process %d", orElse(host, "unknown host"), os.Getpid())
+	value, err := json.Marshal(r)
+	if err != nil {
+		return "", false, err
+	}
+	err = h.app.cluster.Append(ctx, h.app.cfg.Kafka.TopicOffsets, 0, &txn.Record{
+		Key: offsets.AppendRequestKey(nil, h.app.cfg.Org, id), Value: value, Time: time.Now().UnixMilli(),
+	})
+	if err != nil {
+		return "", false, err
+	}
+	members, err := h.app.cluster.GroupMembers(ctx, h.app.cfg.GroupID())
+	return id, members > 0, err
+}
+
+// follow reads on until done says so. Where no replica is active any more this
+// process takes part in the election, and does the work when it is elected.
+func (h *handover) follow(ctx context.Context, done func() bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		if h.ended != nil {
+			<-h.ended
+		}
+	}()
+	var looked time.Time
+	for !done() {
+		if h.ended == nil && time.Since(looked) > 5*time.Second {
+			looked = time.Now()
+			members, err := h.app.cluster.GroupMembers(ctx, h.app.cfg.GroupID())
+			if err != nil {
+				return err
+			}
+			if members == 0 {
+				if err := h.lead(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		err := h.read.Poll(ctx, 500*time.Millisecond, h.apply)
+		if err != nil && !errors.Is(err, txn.ErrRetry) {
+			return err
+		}
+		select {
+		case err := <-h.ended:
+			h.ended = nil
+			if err == nil {
+				err = errors.New("the connector in this process ended by itself")
+			}
+			return err
+		default:
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// lead makes this process a replica, which ends with ctx.
+func (h *handover) lead(ctx context.Context) error {
+	h.app.log.Info("no replica is active: this process takes part in the election", zap.String("group", h.app.cfg.GroupID()))
+	l, err := net.Listen("tcp", "127.0.0.1:0") // HTTP_ADDR may be another process's
+	if err != nil {
+		return err
+	}
+	h.ended = make(chan error, 1)
+	go func() { h.ended <- h.app.runOn(ctx, l) }()
+	return nil
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/verify"
+)
+
+// command makes an app as a command in another terminal would have it.
+func (s *scene) command() *app {
+	s.Helper()
+	cfg, err := Load(envconfig.MapLookuper(s.env))
+	if err != nil {
+		s.Fatal(err)
+	}
+	a, err := newApp(cfg, newLogger(cfg.Log, nullFile(s)))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(a.close)
+	return a
+}
+
+// verify runs "connector verify --json".
+func (s *scene) verify(o verifyOptions) (verify.Report, error) {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	o.asJSON = true
+	var out bytes.Buffer
+	err := verifyCommand(ctx, s.command(), o, &out)
+	if err != nil && !errors.Is(err, errNotRight) {
+		s.Fatal(err)
+	}
+	var r verify.Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		s.Fatalf("%v: %s", err, out.Bytes())
+	}
+	return r, err
+}
+
+// produce writes records beside the connector, as nobody should.
+func (s *scene) produce(records ...*kgo.Record) {
+	s.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// settled is a scene whose history of n events is published.
+func settled(t *testing.T, n int) *scene {
+	o := unlimited()
+	o.OtherTypes, o.Odd = -1, -1
+	s := newScene(t, nil, o)
+	now := time.Now()
+	s.world.Org.Backfill(n, now.Add(-20*time.Hour), now.Add(-time.Minute))
+	return s
+}
+
+func TestVerifyFindsNothingWrong(t *testing.T) {
+	s := settled(t, 2000)
+	s.start()
+	s.published(30 * time.Second)
+	r, err := s.verify(verifyOptions{})
+	if err != nil || !r.OK || len(r.Findings) > 0 {
+		t.Errorf("%v: %+v", err, r)
+	}
+	sum := 0
+	for _, d := range r.Days {
+		sum += d.API
+		if d.API != d.Kafka {
+			t.Errorf("%+v", d)
+		}
+	}
+	if sum != 2000 {
+		t.Errorf("%d events were compared", sum)
+	}
+}
+
+// TestVerifyNamesWhatIsWrong breaks the topics in every way and repairs what can be.
+func TestVerifyNamesWhatIsWrong(t *testing.T) {
+	s := settled(t, 300)
+	s.start()
+	s.published(30 * time.Second)
+	raw, changes := s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"]
+	records, err := readTopic(t.Context(), s.brokers, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Twice; altered, which is also twice; incomplete, by a change that says otherwise.
+	again, altered := *records[0], *records[1]
+	altered.Value = append(slices.Clone(altered.Value[:len(altered.Value)-1]), ' ', '}')
+	lines, err := readTopic(t.Context(), s.brokers, changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.produce(&kgo.Record{Topic: raw, Key: again.Key, Value: again.Value, Headers: again.Headers},
+		&kgo.Record{Topic: raw, Key: altered.Key, Value: altered.Value, Headers: altered.Headers},
+		&kgo.Record{Topic: changes, Key: lines[5].Key, Value: lines[5].Value, Headers: lines[5].Headers})
+	// Missing: so late that no sweep meets it.
+	missing := s.world.Org.EmitAt(time.Now().Add(-3*time.Hour), 0, 5)
+
+	r, err := s.verify(verifyOptions{})
+	if !errors.Is(err, errNotRight) || r.OK {
+		t.Errorf("%v: %+v", err, r)
+	}
+	if got := r.IDs(verify.Missing); !sameIDs(got, missing) {
+		t.Errorf("missing %q, not %q", got, missing)
+	}
+	if got, want := r.IDs(verify.Duplicate), []string{string(again.Key), string(altered.Key)}; !sameIDs(got, want) {
+		t.Errorf("duplicate %q, not %q", got, want)
+	}
+	if got, want := r.IDs(verify.Altered), []string{string(altered.Key)}; !sameIDs(got, want) {
+		t.Errorf("altered %q, not %q", got, want)
+	}
+	event, _, _ := strings.Cut(string(lines[5].Key), ":")
+	if got, want := r.IDs(verify.Incomplete), []string{event}; !sameIDs(got, want) {
+		t.Errorf("incomplete %q, not %q", got, want)
+	}
+
+	if r, err = s.verify(verifyOptions{repair: true}); !errors.Is(err, errNotRight) {
+		t.Errorf("a repair cannot take anything away, but verify says %v", err)
+	}
+	if got := r.IDs(verify.Missing); len(got) > 0 {
+		t.Errorf("after the repair %q are missing", got)
+	}
+	if got := r.IDs(verify.Duplicate); len(got) != 2 {
+		t.Errorf("the repair left %q twice", got)
+	}
+}
+
+func sameIDs(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
+}
+
+// TestRepairWithoutAnActiveReplica has the command do the work itself.
+func TestRepairWithoutAnActiveReplica(t *testing.T) {
+	s := settled(t, 300)
+	_, stop := s.start()
+	s.published(30 * time.Second)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.world.Org.EmitAt(time.Now().Add(-3*time.Hour), 0, 7)
+	r, err := s.verify(verifyOptions{repair: true})
+	if err != nil || !r.OK {
+		t.Errorf("%v: %+v", err, r)
+	}
+	s.published(0)
+}
+
+// TestRepairTwiceAtOnce has two commands find the same events missing.
+func TestRepairTwiceAtOnce(t *testing.T) {
+	s := settled(t, 100)
+	s.start()
+	s.published(30 * time.Second)
+	s.world.Org.EmitAt(time.Now().Add(-3*time.Hour), 0, 20)
+	done := make(chan error)
+	for range 2 {
+		go func() {
+			var out bytes.Buffer
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			done <- verifyCommand(ctx, s.command(), verifyOptions{repair: true}, &out)
+		}()
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	s.published(0)
+}
+
+func TestBackfillFromAnotherTerminal(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprint("alone=", alone), func(t *testing.T) {
+			s := settled(t, 100)
+			a, stop := s.start()
+			s.published(30 * time.Second)
+			if alone {
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			now := time.Now().UTC()
+			s.world.Org.Backfill(400, now.Add(-10*24*time.Hour), now.Add(-5*24*time.Hour))
+			iv := audit.Interval{From: now.Add(-12 * 24 * time.Hour), To: now.Add(-4 * 24 * time.Hour)}
+			var out bytes.Buffer
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := backfill(ctx, s.command(), iv, true, &out); err != nil {
+				t.Fatal(err)
+			}
+			s.published(0)
+			if !strings.Contains(out.String(), "400 events published") {
+				t.Errorf("it said %q", out.String())
+			}
+			if !alone && len(a.Snapshot().Streams[0].Wanted) > 0 {
+				t.Errorf("still wanted: %v", a.Snapshot().Streams[0].Wanted)
+			}
+		})
+	}
+}

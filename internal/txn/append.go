@@ -1,0 +1,90 @@
+package txn
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/describegroups"
+	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
+)
+
+// Append writes one record outside of any transaction and returns when all
+// in-sync replicas have it. It tries until ctx ends and may write the record
+// more than once: it is for records whose repetition means nothing, such as
+// those with one key in a compacted topic.
+func (c *Cluster) Append(ctx context.Context, topic string, partition int32, record *Record) error {
+	plain, err := newCompressor(None)
+	if err != nil {
+		return err
+	}
+	var b batch
+	b.reset(nil)
+	b.append(record)
+	sealed := b.seal(nil, plain)
+	sealed[4+posAttributes+1] &^= attrTransactional
+	const none = -1 // no producer id, epoch or sequence
+	stamp(sealed, none, none, none)
+	err = persist(ctx, func() error { return c.appendOnce(ctx, topic, partition, sealed) })
+	if err != nil {
+		return fmt.Errorf("append to %s: %w", where(topic, partition), err)
+	}
+	return nil
+}
+
+func (c *Cluster) appendOnce(ctx context.Context, topic string, partition int32, sealed []byte) error {
+	addr, err := c.leader(ctx, topic, partition)
+	if err != nil {
+		return err
+	}
+	answer, err := c.askAt(ctx, addr, &rawproduce.Request{
+		Acks: -1, Timeout: int32(c.config.RequestTimeout.Milliseconds()),
+		Topics: []rawproduce.RequestTopic{{Topic: topic, Partitions: []rawproduce.RequestPartition{
+			{Partition: partition, RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(sealed)}},
+		}}},
+	})
+	if err != nil {
+		c.forget(topic)
+		return fmt.Errorf("%w: %w", ErrRetry, err)
+	}
+	for _, t := range answer.(*produce.Response).Topics {
+		for _, p := range t.Partitions {
+			if p.ErrorCode != 0 {
+				c.forget(topic)
+				return codeError(kafka.Error(p.ErrorCode), "Write", "topic "+topic)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: empty answer", ErrRetry)
+}
+
+// GroupMembers is how many members a consumer group has now, those among them
+// that are about to be declared dead. A group that does not exist has none.
+func (c *Cluster) GroupMembers(ctx context.Context, group string) (int, error) {
+	var members int
+	err := persist(ctx, func() error {
+		addr, err := c.coordinator(ctx, kafka.CoordinatorKeyTypeConsumer, group)
+		if err != nil {
+			return err
+		}
+		answer, err := c.askAt(ctx, addr, &describegroups.Request{Groups: []string{group}})
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRetry, err)
+		}
+		for _, g := range answer.(*describegroups.Response).Groups {
+			if code := kafka.Error(g.ErrorCode); code != 0 && code != kafka.GroupIdNotFound {
+				return codeError(code, "Describe", "group "+group)
+			}
+			members = len(g.Members)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("describe group %s: %w", group, err)
+	}
+	return members, nil
+}
