@@ -58,9 +58,9 @@ type Producer struct {
 	sent        bool // the coordinator knows, or may know, of the open transaction
 
 	compressor *compressor
+	packed     []byte // of the batch that was sealed last; its memory is used again
 	partitions map[topicPartition]*partitionLog
 	touched    []*partitionLog // those with records in the open transaction, in order of their first one
-	free       [][]byte        // buffers to use again
 }
 
 type topicPartition struct {

@@ -56,7 +56,7 @@ func (p *Producer) append(l *partitionLog, r *Record) {
 		p.seal(l)
 	}
 	if l.open.count == 0 {
-		l.open.reset(p.buffer(l.open.buf))
+		l.open.reset(l.open.buf)
 		l.key = append(l.key[:0], r.Key...)
 	}
 	l.open.append(r)
@@ -70,25 +70,17 @@ func (p *Producer) target(topic string) int {
 	return batchTarget
 }
 
+// seal finishes the open batch. It is compressed in memory with room for the worst case, and kept in no more than it needs.
 func (p *Producer) seal(l *partitionLog) {
-	l.sealed = append(l.sealed, sealedBatch{
-		bytes: l.open.seal(p.buffer(nil), p.compressor),
-		key:   bytes.Clone(l.key),
-		count: l.open.count,
-	})
+	p.packed = l.open.seal(p.packed, p.compressor)
+	l.sealed = append(l.sealed, sealedBatch{bytes: bytes.Clone(p.packed), key: bytes.Clone(l.key), count: l.open.count})
 	l.open.count = 0
 	if cap(l.open.buf) > keepBuffer {
 		l.open.buf = nil
 	}
-}
-
-// buffer returns a buffer to use again: the one at hand, a free one, or none.
-func (p *Producer) buffer(own []byte) []byte {
-	if own == nil && len(p.free) > 0 {
-		own = p.free[len(p.free)-1]
-		p.free = p.free[:len(p.free)-1]
+	if cap(p.packed) > keepBuffer {
+		p.packed = nil
 	}
-	return own
 }
 
 // sealAll finishes the open batches and finds, before anything is sent, a record that its topic does not take. The
@@ -294,14 +286,9 @@ func (p *Producer) content() (records, size int) {
 	return records, size
 }
 
-// discard forgets the records of the open transaction and keeps the buffers.
+// discard forgets the records of the open transaction.
 func (p *Producer) discard() {
 	for _, l := range p.touched {
-		for _, b := range l.sealed {
-			if cap(b.bytes) <= keepBuffer && len(p.free) < 2*len(p.partitions) {
-				p.free = append(p.free, b.bytes)
-			}
-		}
 		clear(l.sealed)
 		l.sealed, l.next, l.open.count = l.sealed[:0], 0, 0
 		if cap(l.open.buf) > keepBuffer {
