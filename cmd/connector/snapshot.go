@@ -23,15 +23,15 @@ func (a *app) Snapshot() web.Snapshot {
 		Replica: a.name, IDs: counts.IDs,
 		Events:       web.Events{Published: uint64(counts.Published), Errors: uint64(counts.Unusable)},
 		Transactions: transactions(a.producer.Stats()),
-		Failures:     failures(a.stats.Failing()),
+		Failures:     failures(append(a.stats.Past(), a.stats.Failing()...)),
 	}
 	a.addSource(&s)
 	if encoder != nil {
 		s.Unmapped = encoder.Unmapped()
 	}
 	if out != nil {
-		changes, problems := out.Totals()
-		s.Events.Changes, s.Events.Errors = uint64(changes), uint64(problems)
+		changes, problems, unknown := out.Totals()
+		s.Events.Changes, s.Events.Errors, s.Transactions.Unknown = uint64(changes), uint64(problems), uint64(unknown)
 		for _, value := range out.Recent() {
 			if c, err := decoder.Decode(value); err == nil { // what was encoded here decodes: the codec's tests
 				s.Recent = append(s.Recent, c)
@@ -53,14 +53,13 @@ func (a *app) Snapshot() web.Snapshot {
 
 // notReady says why the replica is not ready; "" when it is.
 func notReady(role web.Role, loaded bool, failing []poller.Failure) string {
-	switch {
-	case role == web.Starting || !loaded:
-		if len(failing) > 0 {
-			return failing[0].What + ": " + failing[0].Err.Error()
+	for _, f := range failing {
+		if f.Lasting(time.Now()) || errors.Is(f.Err, genesys.ErrCredentials) {
+			return f.What + ": " + f.Err.Error()
 		}
+	}
+	if role == web.Starting || !loaded {
 		return "the offsets topic is not loaded yet"
-	case len(failing) > 0:
-		return failing[0].What + ": " + failing[0].Err.Error()
 	}
 	return ""
 }
@@ -115,7 +114,7 @@ func failures(failing []poller.Failure) []web.Failure {
 	var list []web.Failure
 	for _, f := range failing {
 		list = append(list, web.Failure{
-			Kind: kind(f), What: f.What, Err: f.Err.Error(), Since: f.Since, Last: f.Last, Times: f.Times,
+			Kind: kind(f), What: f.What, Err: f.Err.Error(), Since: f.Since, Last: f.Last, Times: f.Times, Ended: f.Ended,
 		})
 	}
 	return list

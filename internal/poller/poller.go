@@ -170,6 +170,7 @@ func (p *Poller) Run(parent context.Context) error {
 		}
 		run(func(ctx context.Context) error { return p.sweepLoop(ctx, streams) })
 		run(p.forgetLoop)
+		run(p.summaryLoop)
 		newBackfill(p, streams).start(run)
 		return nil
 	})

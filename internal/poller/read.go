@@ -159,6 +159,26 @@ func (p *Poller) forgetLoop(ctx context.Context) error {
 	return nil
 }
 
+// summaryEvery is how often the log says that all is well, or not.
+const summaryEvery = time.Minute
+
+// summaryLoop says each minute what was done.
+func (p *Poller) summaryLoop(ctx context.Context) error {
+	before := p.stats.Counts()
+	for sleep(ctx, summaryEvery) {
+		now, counts := p.now(), p.stats.Counts()
+		for _, s := range p.openStreams() {
+			l, _ := p.ledger(s.Name)
+			p.log.Info("summary", zap.String("stream", s.Name), zap.Duration("lag", now.Sub(l.Covered.Last())),
+				zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)),
+				zap.Int("seen_again", counts.Streams[s.Name].Duplicates-before.Streams[s.Name].Duplicates),
+				zap.Int("published", counts.Published-before.Published), zap.Int("ids", counts.IDs))
+		}
+		before = counts
+	}
+	return nil
+}
+
 // persist tries until it works, ctx ends (then it returns its cause) or the
 // error is one that only another configuration mends.
 func (p *Poller) persist(ctx context.Context, what string, try func() error) error {

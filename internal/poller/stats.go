@@ -18,7 +18,11 @@ type Stats struct {
 	buckets []time.Duration // upper bounds of lateness, ascending
 	counts  Counts
 	failing map[string]Failure
+	past    []Failure // that are over, oldest first; at most keepPast
 }
+
+// keepPast is how many failures that are over are kept for people to look at.
+const keepPast = 10
 
 // Counts are totals since the process started.
 type Counts struct {
@@ -45,7 +49,16 @@ type Failure struct {
 	Since time.Time // of the first failure in a row
 	Last  time.Time
 	Times int
+	Ended time.Time // when it worked again; zero while it lasts
 }
+
+// Lasting tells whether it is more than a hiccup.
+func (f Failure) Lasting(now time.Time) bool {
+	return f.Ended.IsZero() && (f.Times >= 3 || now.Sub(f.Since) >= lastingAfter)
+}
+
+// lastingAfter is how long something may fail before the replica is not ready.
+const lastingAfter = 10 * time.Second
 
 // NewStats makes counters whose lateness buckets end at the overlap and at each sweep age.
 func NewStats(overlap time.Duration, ages []time.Duration) *Stats {
@@ -80,6 +93,13 @@ func (s *Stats) Failing() []Failure {
 	return slices.SortedFunc(maps.Values(s.failing), func(a, b Failure) int { return a.Since.Compare(b.Since) })
 }
 
+// Past is what did not work lately, the oldest first.
+func (s *Stats) Past() []Failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.past)
+}
+
 // Failed notes that something did not work, for parts that the poller does not know.
 func (s *Stats) Failed(what string, err error) { s.failed(what, err) }
 
@@ -100,7 +120,14 @@ func (s *Stats) failed(what string, err error) {
 func (s *Stats) succeeded(what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f, failed := s.failing[what]
+	if !failed {
+		return
+	}
 	delete(s.failing, what)
+	f.Ended = time.Now()
+	s.past = append(s.past, f)
+	s.past = slices.Clone(s.past[max(0, len(s.past)-keepPast):])
 }
 
 func (s *Stats) polled(stream string, at time.Time) {

@@ -60,19 +60,19 @@ type Sink struct {
 }
 
 // totals count what was committed.
-type totals struct{ changes, problems int }
+type totals struct{ changes, problems, unknown int }
 
 // New makes a Sink on a producer that it does not own.
 func New(cfg Config, producer *txn.Producer, encoder *codec.Encoder) *Sink {
 	return &Sink{cfg: cfg, producer: producer, encoder: encoder}
 }
 
-// Totals are how many change records were committed, and how many events that
-// carry the header error, since the Sink was made.
-func (s *Sink) Totals() (changes, problems int) {
+// Totals are how many change records were committed, how many events that carry
+// the header error, and how many steps ended in doubt, since the Sink was made.
+func (s *Sink) Totals() (changes, problems, unknown int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.totals.changes, s.totals.problems
+	return s.totals.changes, s.totals.problems, s.totals.unknown
 }
 
 // Recent are the values of the newest change records committed, newest first.
@@ -94,6 +94,11 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 			return nil
 		}
 		if errors.Is(err, txn.ErrFatal) {
+			if !errors.Is(err, txn.ErrFenced) {
+				s.mu.Lock()
+				s.totals.unknown++
+				s.mu.Unlock()
+			}
 			return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
 		}
 		// Retry and abort fates: nothing was committed, the transaction is to be aborted.
