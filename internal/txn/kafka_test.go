@@ -46,6 +46,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("ReaderAgreesWithFranz", func(t *testing.T) { testReaderAgrees(t, kafka.Brokers()) })
 	t.Run("TooLarge", func(t *testing.T) { testTooLarge(t, kafka.Brokers()) })
 	t.Run("TopicsAreJudged", func(t *testing.T) { testTopicsAreJudged(t, kafka.Brokers()) })
+	t.Run("QuestionsDisturbNobody", func(t *testing.T) { testQuestionsDisturbNobody(t, kafka.Brokers()) })
 	t.Run("Election", func(t *testing.T) { testElection(t, kafka.Brokers(), 3*time.Second) })
 }
 

@@ -178,14 +178,17 @@ func (m *member) beat(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// From version 1 on the throttle time comes first on the wire; kafka-go 0.4.51 reads the code first, which leaves it
-	// in the low half of what it takes for the throttle time. (Its LeaveGroup has the same fault, of no effect here.)
-	err = m.refused(int16(res.(*heartbeat.Response).ThrottleTimeMs))
+	err = m.refused(heartbeatCode(res.(*heartbeat.Response)))
 	if errors.Is(err, kafka.RebalanceInProgress) {
 		return true, nil
 	}
 	return false, err
 }
+
+// heartbeatCode is the error code of an answer. From version 1 on the throttle time comes first on the wire; kafka-go
+// 0.4.51 reads the code first, which leaves it in the low half of what it takes for the throttle time. (Its LeaveGroup
+// has the same fault, of no effect here.)
+func heartbeatCode(res *heartbeat.Response) int16 { return int16(res.ThrottleTimeMs) }
 
 // leave gives the membership up, so that the others need not wait for the session to end. Best effort.
 func (m *member) leave() {

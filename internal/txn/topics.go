@@ -96,7 +96,7 @@ func (s TopicSpec) command() string {
 
 // create makes topics and waits until every one is led. A replica of ours may make them at the same time.
 func (c *Cluster) create(ctx context.Context, specs []TopicSpec) error {
-	err := persist(ctx, func() error { return c.createOnce(ctx, specs) })
+	err := persist(ctx, func() error { return c.createOnce(ctx, specs, false) })
 	if err != nil {
 		return fmt.Errorf("create topics: %w", err)
 	}
@@ -111,8 +111,9 @@ func (c *Cluster) create(ctx context.Context, specs []TopicSpec) error {
 	return nil
 }
 
-func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec) error {
-	req := &createtopics.Request{TimeoutMs: int32(c.config.RequestTimeout.Milliseconds())}
+// createOnce makes topics or, with validateOnly, is told whether they could be made.
+func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec, validateOnly bool) error {
+	req := &createtopics.Request{TimeoutMs: int32(c.config.RequestTimeout.Milliseconds()), ValidateOnly: validateOnly}
 	for _, s := range specs {
 		t := createtopics.RequestTopic{Name: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.ReplicationFactor}
 		if t.ReplicationFactor == 0 {
@@ -138,6 +139,7 @@ func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec) error {
 	var faults []error
 	for _, t := range res.(*createtopics.Response).Topics {
 		switch code := kafka.Error(t.ErrorCode); {
+		case code == 0 && validateOnly:
 		case code == 0:
 			c.log.Info("topic created", zap.String("topic", t.Name))
 		case code == kafka.TopicAlreadyExists:
