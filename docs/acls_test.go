@@ -251,9 +251,9 @@ func published(t *testing.T, brokers, ids []string) {
 	}
 }
 
-// TestRights: with the rights that operating.md gives, and no other, the connector does its work. Each of them that
-// publishing needs is needed: without it nothing is published, the message names it, and when it is given again the
-// same process goes on.
+// TestRights: with the rights that operating.md gives, and no other, run and verify do their work. Each of them that
+// they need is needed: without it the message names it, and when it is given again the same process goes on. Without
+// DescribeConfigs everything is published all the same.
 func TestRights(t *testing.T) {
 	binary := build(t)
 	cluster := kafkatest.Start(t, kafkatest.Options{Properties: map[string]string{
@@ -283,11 +283,12 @@ func TestRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(world.Close)
-	p := start(t, binary, append(os.Environ(),
+	env := append(os.Environ(),
 		"GENESYS_API_URL="+world.URL, "GENESYS_LOGIN_URL="+world.URL, "GENESYS_AUDIT_API=auditlogs",
 		"GENESYS_CLIENT_ID=sandbox", "GENESYS_CLIENT_SECRET=sandbox-secret", "ORG_NAME=acme",
 		"KAFKA_BROKERS="+strings.Join(cluster.Brokers(), ","), "KAFKA_SESSION_TIMEOUT=3s",
-		"POLL_INTERVAL=200ms", "HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json"))
+		"POLL_INTERVAL=200ms", "HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json")
+	p := start(t, binary, env)
 
 	for _, r := range create {
 		p.awaitSaid(0, "topic "+r.name+" cannot be created: Authorization failed")
@@ -298,18 +299,39 @@ func TestRights(t *testing.T) {
 	ids := world.Org.EmitGrants(20)
 	published(t, cluster.Brokers(), ids)
 
+	verify := func(t *testing.T) (string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, binary, "verify", "--from", "1h")
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := verify(t); err != nil {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+
 	for _, r := range use {
-		if r.operation == "DescribeConfigs" || r.operation == "Read" && r.kind == "topic" && r.name != "genesys.audit.offsets" {
-			continue // publishing goes on without
-		}
 		t.Run(fmt.Sprint(r), func(t *testing.T) {
 			p.t = t
 			_, from := p.said(0, "")
 			a.take(r)
 			next := world.Org.EmitGrants(5)
-			p.awaitSaid(from, r.String())
-			a.give(r)
+			switch {
+			case r.operation == "DescribeConfigs": // it goes on without
+			case r.operation == "Read" && r.kind == "topic" && r.name != "genesys.audit.offsets":
+				if out, err := verify(t); err == nil || !strings.Contains(out, r.String()) {
+					t.Errorf("verify: %v\n%s", err, out)
+				}
+			default:
+				p.awaitSaid(from, r.String())
+				a.give(r)
+				published(t, cluster.Brokers(), next)
+				return
+			}
+			a.give(right{"topic", "genesys.audit.raw", "Read"}) // the test itself reads it
 			published(t, cluster.Brokers(), next)
+			a.give(r)
 		})
 	}
 }
