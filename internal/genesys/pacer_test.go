@@ -234,7 +234,6 @@ func TestPacerPriority(t *testing.T) {
 			p.done(turn, outcome{status: 200})
 			return nil
 		}
-		count := func() int { mu.Lock(); defer mu.Unlock(); return len(order) }
 		for _, purpose := range []audit.Purpose{audit.Sweep, audit.Backfill, audit.Backfill} {
 			running.Go(func() {
 				for ask(purpose) == nil {
@@ -243,13 +242,18 @@ func TestPacerPriority(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		for range 50 {
-			before := count()
+			synctest.Wait() // all turns that were given are in order
+			mu.Lock()
+			before := len(order)
+			mu.Unlock()
 			if err := ask(audit.Tail); err != nil {
 				t.Fatal(err)
 			}
-			if n := count() - before - 1; n > 1 {
+			mu.Lock()
+			if n := slices.Index(order[before:], audit.Tail); n > 1 {
 				t.Errorf("%d others went before a tail request", n)
 			}
+			mu.Unlock()
 			time.Sleep(time.Second + 37*time.Millisecond)
 		}
 		// Now the tail alone would take more than there is.
