@@ -99,6 +99,10 @@ type quota struct {
 	configured int // the limit that we were told of
 	limit      int // the one that counts: the server's where that is lower
 	window     time.Duration
+	// most is the most that a window was ever seen to hold: what was left of it
+	// and what we had taken. Where a server does not tell its limit, and we were
+	// told of a higher one, it keeps the difference from looking taken by others.
+	most int
 
 	known bool
 	// left is how many requests the server still takes in this window: its
@@ -169,7 +173,11 @@ func (q *quota) report(r limitReport, seq uint64, now time.Time, ours func(since
 	q.endLast = end.Add(q.margin())
 	q.newest, q.seen = seq, now
 	q.left = r.remaining - later
-	q.others = max(q.others, total-r.remaining-ours(q.endFirst.Add(-q.window)))
+	taken := ours(q.endFirst.Add(-q.window))
+	if q.most = max(q.most, r.remaining+taken); r.allowed == 0 {
+		total = min(total, q.most)
+	}
+	q.others = max(q.others, total-r.remaining-taken)
 }
 
 // room is how many requests the rest of the window has for us beside the
