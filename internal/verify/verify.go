@@ -115,14 +115,13 @@ func (c *Comparison) Change(id string, at time.Time, index, count int) {
 	}
 }
 
-// concerns tells whether an event of Kafka is part of the comparison. One
-// without a time is when the API showed it.
+// concerns tells whether an event of Kafka is part of the comparison. What the
+// API showed is, whatever time the event itself claims, or none at all.
 func (c *Comparison) concerns(id string, at time.Time) bool {
-	if at.IsZero() {
-		_, shown := c.events[id]
-		return shown
+	if _, shown := c.events[id]; shown {
+		return true
 	}
-	return c.interval.Contains(at)
+	return !at.IsZero() && c.interval.Contains(at)
 }
 
 func (c *Comparison) event(id string) *event {
