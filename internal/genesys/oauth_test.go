@@ -390,3 +390,26 @@ func FuzzGrant(f *testing.F) {
 		}
 	})
 }
+
+// A token that the API refuses is not used again: the same request goes out
+// once more with a new one.
+func TestRefusedTokenIsReplaced(t *testing.T) {
+	s := &script{fallback: func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer access-1" {
+			failing(401, "bad.credentials")(w, r)
+			return
+		}
+		page("", "a")(w, r)
+	}}
+	inLab(t, s.then(), nil, func(l *lab) {
+		stream := l.open()[0]
+		for range 2 {
+			if _, err := l.read(stream, l.lastHour()); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+		if n := len(s.calls()); n != 3 || s.logins != 2 {
+			l.t.Errorf("%d requests and %d logins; one token was refused once", n, s.logins)
+		}
+	})
+}

@@ -304,3 +304,37 @@ func TestPacerGivesBackATurnThatNobodyWants(t *testing.T) {
 		}
 	})
 }
+
+// However many wait, and however long: nobody is overtaken twice.
+func TestPacerOvertakesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0)
+		turns(t, p, 1, outcome{status: 429, retryAfter: time.Minute, hasRetry: true})
+		var mu sync.Mutex
+		var order []audit.Purpose
+		var running sync.WaitGroup
+		for purpose, n := range map[audit.Purpose]int{audit.Backfill: 10, audit.Sweep: 10, audit.Tail: 30} {
+			for range n {
+				running.Go(func() {
+					turn, err := p.wait(t.Context(), purpose)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					order = append(order, purpose)
+					mu.Unlock()
+					p.done(turn, outcome{status: 200})
+				})
+			}
+		}
+		running.Wait()
+		last := len(order) - 1
+		for order[last] != audit.Tail {
+			last--
+		}
+		if before := last + 1 - 30; before != 1 {
+			t.Errorf("%d others went before the last of 30 tail requests that waited with them: %v", before, order)
+		}
+	})
+}
