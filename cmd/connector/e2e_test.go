@@ -109,9 +109,12 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func (s *scene) spawn(args ...string) *child {
+func (s *scene) spawn(args ...string) *child { s.Helper(); return s.spawnBinary(os.Args[0], args...) }
+
+// spawnBinary starts a connector that was built somewhere else.
+func (s *scene) spawnBinary(path string, args ...string) *child {
 	s.Helper()
-	c := &child{exec.Command(os.Args[0], args...), new(lockedBuffer)}
+	c := &child{exec.Command(path, args...), new(lockedBuffer)}
 	c.Env = append(os.Environ(), childVariable+"=1")
 	for k, v := range s.env {
 		c.Env = append(c.Env, k+"="+v)

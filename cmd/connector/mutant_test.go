@@ -1,0 +1,335 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"genesys-audit-connector/internal/kafkatest"
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/sandbox"
+	"genesys-audit-connector/internal/verify"
+)
+
+// mutant is a connector that is broken on purpose. It shows that the scenario
+// reaches what was broken, and that judge and verify see it.
+type mutant struct {
+	name  string
+	edits []edit
+	want  []string // kinds of finding, as findings names them; none for the connector as it is
+}
+
+// edit replaces a text that stands exactly once in a file. In the new text,
+// broken is true in the processes that are to be broken in this way.
+type edit struct{ file, old, new string }
+
+var mutants = []mutant{
+	{name: "as it is"},
+	{"an event dropped now and then", []edit{{"internal/sink/sink.go",
+		"range step.Events {\n", "range step.Events {\n\t\tif broken && i%50 == 49 {\n\t\t\tcontinue\n\t\t}\n"}},
+		[]string{"missing"}},
+	{"an event doubled now and then", []edit{{"internal/sink/sink.go",
+		"\tnow := time.Now()\n", "\tnow := time.Now()\n\tif broken && len(step.Events) > 0 {\n\t\t_ = s.event(&step.Events[0], now)\n\t}\n"}},
+		[]string{"duplicate"}},
+	{"a byte too few, a change too few", []edit{
+		{"internal/sink/sink.go", "\tr.Key, r.Value = s.key, ev.Raw\n", "\tr.Key, r.Value = s.key, ev.Raw\n\tif broken {\n\t\tr.Value = ev.Raw[1:]\n\t}\n"},
+		{"internal/sink/sink.go", "range meta.Changes {\n", "range meta.Changes {\n\t\tif broken && i == 1 {\n\t\t\tcontinue\n\t\t}\n"}},
+		[]string{"altered", "incomplete"}},
+	{"memory advanced before the commit and kept when it failed", []edit{
+		{"internal/poller/commit.go", "\t\terr := p.sink.Commit(", "\t\tif broken {\n\t\t\tp.advance(b)\n\t\t}\n\t\terr := p.sink.Commit("},
+		{"internal/replica/replica.go", "\tdefer f.reader.Close()\n", "\tif !broken {\n\t\tdefer f.reader.Close()\n\t}\n"},
+		{"internal/replica/replica.go", "\t\tf = r.newFollower()", "\t\tif broken {\n\t\t\tcontinue\n\t\t}\n\t\tf = r.newFollower()"}},
+		[]string{"missing"}},
+	{"an interval covered before its last page", []edit{{"internal/poller/read.go", "\t\tif !last {\n", "\t\tif !last && !broken {\n"}},
+		[]string{"unseen"}},
+	{"a step written again though its fate is unknown", []edit{{"internal/sink/sink.go",
+		"\t\tif errors.Is(err, txn.ErrFatal) {\n",
+		"\t\tif broken && errors.Is(err, txn.ErrFatal) && s.producer.Init(ctx) == nil {\n\t\t\tcontinue\n\t\t}\n\t\tif errors.Is(err, txn.ErrFatal) {\n"}},
+		[]string{"duplicate"}},
+	{"ids not remembered", []edit{{"internal/poller/commit.go",
+		"\t\tp.ids.Add(e.Event.ID, e.Remember)\n", "\t\tif !broken {\n\t\t\tp.ids.Add(e.Event.ID, e.Remember)\n\t\t}\n"}},
+		[]string{"duplicate"}},
+	{"what a pause leaves behind not wanted", []edit{{"internal/poller/read.go",
+		"\t\t\treturn l.Cover(read).Want(behind)\n", "\t\t\tif broken {\n\t\t\t\treturn l.Cover(read)\n\t\t\t}\n\t\t\treturn l.Cover(read).Want(behind)\n"}},
+		[]string{"unseen"}},
+	{"a sweep that reads nothing", []edit{{"internal/poller/read.go", "\tif piece.Empty() {\n", "\tif piece.Empty() || broken {\n"}},
+		[]string{"unseen"}},
+}
+
+// TestBrokenConnectorsAreCaught runs each mutant through the same trouble as the
+// connector as it is, which alone comes out of it with nothing to be found.
+func TestBrokenConnectorsAreCaught(t *testing.T) {
+	binary := buildMutants(t)
+	var running sync.WaitGroup
+	for _, m := range mutants {
+		// They wait most of the time: more of them can run at once than t.Parallel allows.
+		running.Go(func() {
+			t.Run(m.name, func(t *testing.T) {
+				s := newTrouble(t)
+				s.env[mutantVariable] = m.name
+				s.run(binary)
+				judged, verified := s.findings()
+				t.Logf("judge: %v; verify: %v", judged, verified)
+				for _, kind := range m.want {
+					if judged[kind] == 0 || verified[kind] == 0 {
+						t.Errorf("%q was not found by both", kind)
+					}
+				}
+				if len(m.want) == 0 && len(judged)+len(verified) > 0 {
+					t.Error("something is found to be wrong though nothing is broken")
+				}
+				if t.Failed() {
+					t.Logf("the connector said:\n%.4000s", s.child.out)
+				}
+			})
+		})
+	}
+	running.Wait()
+}
+
+// mutantVariable says, to the binary with the mutants, which of them to be.
+const mutantVariable = "CONNECTOR_TEST_MUTANT"
+
+// buildMutants builds one connector that holds all mutants and returns its path.
+func buildMutants(t *testing.T) string {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	root, dir := filepath.Join(filepath.Dir(here), "..", ".."), t.TempDir()
+	// A package of its own tells which mutant the process is.
+	changed := map[string]string{"internal/mutant/mutant.go": fmt.Sprintf(
+		"package mutant\n\nimport \"os\"\n\nfunc Is(name string) bool { return os.Getenv(%q) == name }\n", mutantVariable)}
+	for _, m := range mutants {
+		for _, e := range m.edits {
+			source := changed[e.file]
+			if source == "" {
+				original, err := os.ReadFile(filepath.Join(root, e.file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				source = strings.Replace(string(original), "\nimport (", "\nimport \"genesys-audit-connector/internal/mutant\"\n\nimport (", 1)
+			}
+			if n := strings.Count(source, e.old); n != 1 {
+				t.Fatalf("%q stands in %s %d times, not once: fit the mutant to the code", e.old, e.file, n)
+			}
+			text := strings.ReplaceAll(e.new, "broken", fmt.Sprintf("mutant.Is(%q)", m.name))
+			changed[e.file] = strings.Replace(source, e.old, text, 1)
+		}
+	}
+	var overlay struct{ Replace map[string]string }
+	overlay.Replace = map[string]string{}
+	for file, source := range changed {
+		path := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(root, file)] = path
+	}
+	list, err := json.Marshal(overlay)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "overlay.json"), list, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "connector")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "./cmd/connector")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// trouble is a scene on an embedded broker whose answers can get lost.
+type trouble struct {
+	*scene
+	broker *kfake.Cluster
+	proxy  *kafkatest.Proxy
+}
+
+func newTrouble(t *testing.T) *trouble {
+	t.Helper()
+	proxy := kafkatest.NewProxy(t)
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(proxy.Listen), kfake.DefaultNumPartitions(3),
+		kfake.GroupMinSessionTimeout(200*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	o := unlimited()
+	o.OtherTypes = -1
+	s := newScene(t, broker.ListenAddrs(), o)
+	s.env["BACKFILL_CHUNK"], s.env["SWEEP_AGES"], s.env["POLL_OVERLAP"] = "24h", "5s", "1s"
+	return &trouble{s, broker, proxy}
+}
+
+// run is a kill in the middle of a chain of pages, a pause that is longer than
+// the overlap, commits whose answer is lost, applied and not applied, and late
+// events. It returns when the connector says that it has read everything.
+func (s *trouble) run(binary string) {
+	s.Helper()
+	const history = 3000 // three pages
+	org, now := s.world.Org, time.Now()
+	org.Backfill(history, now.Add(-20*time.Hour), now.Add(-time.Minute))
+	slow := sandbox.Fault{Kind: sandbox.Slow, Endpoint: sandbox.EndpointAuditlogs, Page: "later", Count: -1, Delay: time.Second}
+	if err := org.Inject(slow); err != nil {
+		s.Fatal(err)
+	}
+	c := s.spawnBinary(binary, "run")
+	s.until("the first page", func() bool { return s.rawEnd() > 0 })
+	_ = c.end(syscall.SIGKILL)
+	if n := s.rawEnd(); n >= history {
+		s.Fatalf("%d records were published before the kill: it was not in the middle", n)
+	}
+	org.ClearFaults()
+	org.Emit(20)
+	time.Sleep(3 * time.Second) // longer than POLL_OVERLAP
+
+	c = s.spawnBinary(binary, "run")
+	s.Cleanup(func() { _ = c.end(syscall.SIGKILL) })
+	s.until("the history", func() bool { return s.caughtUp(now, time.Time{}) })
+	for _, when := range []kafkatest.When{kafkatest.Before, kafkatest.After} {
+		s.loseCommit(when)
+		end := time.Now()
+		s.until("what comes after the cut", func() bool { return s.caughtUp(end, time.Time{}) })
+	}
+	org.Emit(20) // which the next poll, the overlap and the sweep all meet
+	org.SetLateness(sandbox.Lateness{Probability: 1, Min: 2500 * time.Millisecond, Max: 3500 * time.Millisecond})
+	org.Emit(20)
+	end := time.Now()
+	s.until("everything", func() bool { return s.caughtUp(end, end) })
+}
+
+// loseCommit cuts the connection under the EndTxn of the next step that holds events.
+func (s *trouble) loseCommit(when kafkatest.When) {
+	s.Helper()
+	armed := make(chan (<-chan struct{}), 1)
+	s.broker.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		for _, t := range r.(*kmsg.ProduceRequest).Topics {
+			if t.Topic == s.env["KAFKA_TOPIC_RAW"] {
+				s.broker.DropControl()
+				armed <- s.proxy.CutOnce(int16(kmsg.EndTxn), when)
+				break
+			}
+		}
+		return nil, nil, false
+	})
+	s.world.Org.Emit(60)
+	var fired <-chan struct{}
+	s.until("a cut "+when.String(), func() bool {
+		select {
+		case fired = <-armed:
+		default:
+		}
+		return fired != nil && closed(fired)
+	})
+}
+
+// until waits for something that a connector does, however broken it is.
+func (s *scene) until(what string, met func() bool) {
+	s.Helper()
+	for deadline := time.Now().Add(time.Minute); !met(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.Fatalf("waited for %s in vain; the connector said:\n%.4000s", what, s.child.out)
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// rawEnd is how many offsets of the raw topic are used; none where there is no topic yet.
+func (s *scene) rawEnd() (n int64) {
+	s.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer client.Close()
+	ends, _ := kadm.NewClient(client).ListCommittedOffsets(s.Context(), s.env["KAFKA_TOPIC_RAW"])
+	ends.Each(func(o kadm.ListedOffset) { n += max(o.Offset, 0) })
+	return n
+}
+
+// caughtUp tells whether the connector believes that it has read all up to a
+// time, and again at every age up to another.
+func (s *scene) caughtUp(covered, swept time.Time) bool {
+	s.Helper()
+	records, err := readTopic(s.Context(), s.brokers, s.env["KAFKA_TOPIC_OFFSETS"])
+	if err != nil {
+		return false
+	}
+	ledgers := map[string]offsets.Ledger{}
+	for _, r := range records {
+		if !strings.Contains(string(r.Key), "/ledger/") {
+			continue
+		}
+		if ledgers[string(r.Key)], err = offsets.ParseLedger(r.Value); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for _, l := range ledgers {
+		for _, mark := range l.Sweeps {
+			if mark.Before(swept) {
+				return false
+			}
+		}
+		if len(l.Wanted) > 0 || !l.Covered.Last().After(covered) {
+			return false
+		}
+	}
+	return len(ledgers) > 0
+}
+
+// findings counts what is wrong, by kind: as the independent reader sees it, and
+// as verify does, which calls missing what was never seen.
+func (s *scene) findings() (judged, verified map[string]int) {
+	s.Helper()
+	c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+	if err != nil {
+		s.Fatal(err)
+	}
+	v := judge(c, s.world.Org.Shown())
+	_, visible, shown := s.world.Org.Counts()
+	judged, verified = map[string]int{}, map[string]int{}
+	for kind, n := range map[string]int{
+		"missing": len(v.missing), "duplicate": len(v.duplicate), "altered": len(v.altered),
+		"incomplete": len(v.incomplete), "invented": len(v.invented), "unseen": visible - shown,
+	} {
+		if n > 0 {
+			judged[kind] = n
+		}
+	}
+	report, err := s.verify(verifyOptions{from: "26h"})
+	if report.OK != (err == nil) || !report.OK && !errors.Is(err, errNotRight) {
+		s.Errorf("verify ends with %v though ok=%t", err, report.OK)
+	}
+	for _, f := range report.Findings {
+		verified[string(f.Kind)]++
+		if f.Kind == verify.Missing && !slices.Contains(v.missing, f.ID) {
+			verified["unseen"]++
+		}
+	}
+	return judged, verified
+}
