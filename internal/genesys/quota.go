@@ -101,8 +101,10 @@ type quota struct {
 	window     time.Duration
 	// most is the most that a window was ever seen to hold: what was left of it
 	// and what we had taken. Where a server does not tell its limit, and we were
-	// told of a higher one, it keeps the difference from looking taken by others.
-	most int
+	// told of a higher one, it keeps the difference from looking taken by others,
+	// once a window was seen to begin: until then they may well have taken it.
+	most  int
+	begun bool
 
 	known bool
 	// left is how many requests the server still takes in this window: its
@@ -140,7 +142,7 @@ func (q *quota) begin(now, ended time.Time) {
 	if now.Sub(ended) > q.window {
 		q.beforeThat = q.before // nobody looked in between
 	}
-	q.others, q.left, q.seen = 0, q.limit, now
+	q.others, q.left, q.seen, q.begun = 0, q.limit, now, true
 }
 
 // report takes the headers of an answer to request seq, received at now. ours
@@ -174,7 +176,7 @@ func (q *quota) report(r limitReport, seq uint64, now time.Time, ours func(since
 	q.newest, q.seen = seq, now
 	q.left = r.remaining - later
 	taken := ours(q.endFirst.Add(-q.window))
-	if q.most = max(q.most, r.remaining+taken); r.allowed == 0 {
+	if q.most = max(q.most, r.remaining+taken); r.allowed == 0 && q.begun {
 		total = min(total, q.most)
 	}
 	q.others = max(q.others, total-r.remaining-taken)

@@ -249,6 +249,40 @@ func TestOffsetsTopicLostRawTopicKept(t *testing.T) {
 	})
 }
 
+// What was published before the offsets topic was lost is not published again
+// when older time is ordered later.
+func TestOffsetsTopicLostThenMoreIsOrdered(t *testing.T) {
+	for _, how := range []string{"request", "earlier start"} {
+		inBubble(t, 24*time.Hour, func(b *bench) {
+			for i := range 40 {
+				at := b.start.Add(-time.Duration(i) * 30 * time.Minute)
+				b.api.add(stream, fmt.Sprint("e", i), at, at)
+			}
+			b.lead(time.Minute)
+			clear(b.kafka.seen)
+			clear(b.kafka.ledgers)
+			b.cfg = testConfig(t, time.Hour)
+			b.lead(time.Minute)
+			if how == "earlier start" {
+				b.cfg = testConfig(t, 24*time.Hour)
+				b.lead(2 * time.Minute)
+			} else {
+				p := New(b.cfg, b.api, b.kafka, b.kafka, b.kafka.load(), b.stats)
+				ctx, stop := context.WithTimeout(b.Context(), 2*time.Minute)
+				defer stop()
+				done := make(chan error)
+				go func() { done <- p.Run(ctx) }()
+				r := offsets.Request{Kind: offsets.KindBackfill, From: b.start.Add(-24 * time.Hour), To: b.start}
+				if err := p.Request(ctx, "r", r); err != nil {
+					t.Error(err)
+				}
+				<-done
+			}
+			b.kafka.complete(b.api, b.start.Add(-24*time.Hour), b.start, time.Hour) // Commit complains of what comes twice
+		})
+	}
+}
+
 func TestAnotherFilterPublishesNothingTwice(t *testing.T) {
 	inBubble(t, 3*time.Hour, func(b *bench) {
 		for i := range 60 {

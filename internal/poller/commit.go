@@ -117,6 +117,9 @@ func (p *Poller) advance(b *stepBuilder) {
 		p.ids.Add(e.Event.ID, e.Remember)
 		delete(p.refused, e.Event.ID)
 	}
+	for _, r := range b.step.Remember {
+		p.ids.Add(r.ID, r.At)
+	}
 	for _, id := range b.step.Forget {
 		p.ids.Remove(id)
 	}

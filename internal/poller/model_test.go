@@ -178,6 +178,9 @@ func (k *kafka) Commit(_ context.Context, s *Step) error {
 			k.t.Errorf("event %s was published %d times", e.Event.ID, k.published[e.Event.ID])
 		}
 	}
+	for _, r := range s.Remember {
+		k.seen[r.ID] = r.At
+	}
 	for _, id := range s.Forget {
 		delete(k.seen, id)
 	}

@@ -71,9 +71,17 @@ func (e *RefusedError) Error() string {
 type Step struct {
 	Events  []Publication
 	Ledgers map[string]offsets.Ledger // by stream; those that this step changes
-	Forget  []string                  // ids to tombstone
-	Done    []string                  // ids of requests that are taken over into a ledger
-	Token   []byte                    // sealed refresh token; nil for none
+	// Remember are ids of events that were published before and forgotten.
+	Remember []Remembered
+	Forget   []string // ids to tombstone
+	Done     []string // ids of requests that are done, or taken over into a ledger
+	Token    []byte   // sealed refresh token; nil for none
+}
+
+// Remembered is an id and the time under which it is remembered.
+type Remembered struct {
+	ID string
+	At time.Time
 }
 
 // Publication is an event that was not published before.

@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,8 +19,10 @@ type Archive interface {
 
 // unremembered is the part of what a stream wants whose ids may have been
 // published and forgotten: time that another stream (an older filter, say)
-// covered and has tombstoned the ids of; or all of it where there is no ledger
-// at all, as when the offsets topic was lost but the raw topic was not.
+// covered and has tombstoned the ids of; time before the stream's own start,
+// which an older ledger may have covered that was lost with the offsets topic;
+// and all of it where there is no ledger at all. ledgers are those that were
+// loaded, before they are fitted to new settings.
 func unremembered(wanted audit.IntervalSet, stream string, ledgers map[string]offsets.Ledger) audit.IntervalSet {
 	if len(ledgers) == 0 {
 		return wanted
@@ -27,7 +30,9 @@ func unremembered(wanted audit.IntervalSet, stream string, ledgers map[string]of
 	var lost audit.IntervalSet
 	for name, l := range ledgers {
 		if name == stream {
-			continue // what a stream wants it has not covered, so it has not forgotten it either
+			// What it wants of its own time it has not covered, nor forgotten.
+			lost = lost.Union(wanted.Clip(audit.Interval{To: l.Start}))
+			continue
 		}
 		for _, c := range l.Covered.Clip(audit.Interval{To: l.Forgotten}) {
 			lost = lost.Union(wanted.Clip(c))
@@ -61,9 +66,20 @@ func (p *Poller) recall(ctx context.Context, intervals audit.IntervalSet) error 
 		return nil
 	}
 	p.log.Info("ids were read back from the raw topic", zap.Int("ids", len(ids)), zap.Duration("took", time.Since(started)))
-	return p.do(ctx, func(*stepBuilder) {
-		for id, at := range ids {
-			p.ids.Add(id, at)
+	// They are written to the offsets topic too: the next term must know them.
+	return p.remember(ctx, ids)
+}
+
+func (p *Poller) remember(ctx context.Context, ids map[string]time.Time) error {
+	list := make([]Remembered, 0, len(ids))
+	for id, at := range ids {
+		list = append(list, Remembered{id, at})
+	}
+	for chunk := range slices.Chunk(list, forgetStep) {
+		err := p.do(ctx, func(b *stepBuilder) { b.step.Remember = append(b.step.Remember, chunk...) })
+		if err != nil {
+			return err
 		}
-	})
+	}
+	return nil
 }

@@ -209,6 +209,13 @@ func (s *Sink) eventHeaders(ev *audit.Event, meta codec.Meta) []txn.Header {
 
 // offsets writes what the step changes in the offsets topic besides the ids.
 func (s *Sink) offsets(step *poller.Step, now time.Time) error {
+	for _, r := range step.Remember {
+		s.key = offsets.AppendSeenKey(s.key[:0], s.cfg.Org, r.ID)
+		s.value = offsets.AppendSeenValue(s.value[:0], r.At)
+		if err := s.offset(s.key, s.value, now); err != nil {
+			return err
+		}
+	}
 	for _, id := range step.Forget {
 		s.key = offsets.AppendSeenKey(s.key[:0], s.cfg.Org, id)
 		if err := s.offset(s.key, nil, now); err != nil {
