@@ -32,7 +32,7 @@ const (
 	Array
 )
 
-// DefaultMaxValues bounds the memory of a Doc: 16 bytes a value.
+// DefaultMaxValues bounds the memory of a Doc: 12 bytes a value.
 const DefaultMaxValues = 4 << 20
 
 // ErrTooManyValues says that a text holds more than Doc.MaxValues values.
@@ -57,9 +57,19 @@ const (
 // node is one value. Members of an object are a key node followed by a value node.
 type node struct {
 	start, end uint32 // its bytes in src
-	next       uint32 // index of the first node after this value and all inside it
-	kind       Kind
-	flags      uint8
+	packed     uint32 // next, kind, flags: a page of audit events has over 100,000 nodes
+}
+
+// maxNodes is how many a Doc can number; a key may come behind the last.
+const maxNodes = 1<<24 - 2
+
+// next is the index of the first node after this value and all inside it.
+func (n *node) next() uint32 { return n.packed >> 8 }
+func (n *node) kind() Kind   { return Kind(n.packed >> 4 & 0xf) }
+func (n *node) flags() uint8 { return uint8(n.packed & 0xf) }
+
+func newNode(kind Kind, flags uint8, start, end, next int) node {
+	return node{uint32(start), uint32(end), uint32(next)<<8 | uint32(kind)<<4 | uint32(flags)}
 }
 
 // Doc is one parsed JSON text. It keeps the text that it was given and is valid
@@ -74,12 +84,23 @@ type Doc struct {
 	depth int
 }
 
+// A Doc takes memory ahead for as many nodes as a text of that length likely
+// has. To grow to it step by step would leave five times as much to the garbage
+// collector.
+const (
+	bytesPerNode = 12 // in a page of audit events
+	maxAhead     = 1 << 18
+)
+
 // Parse reads src, which must not change as long as values of the Doc are used.
 // It returns a *SyntaxError, or ErrTooManyValues.
 func (d *Doc) Parse(src []byte) error {
 	d.src, d.nodes, d.open, d.depth = src, d.nodes[:0], d.open[:0], 0
 	if uint64(len(src)) > math.MaxUint32 {
 		return fmt.Errorf("a JSON text of %d bytes: %w", len(src), ErrTooManyValues)
+	}
+	if likely := min(len(src)/bytesPerNode, maxAhead); cap(d.nodes) < likely {
+		d.nodes = make([]node, 0, likely)
 	}
 	err := d.parse()
 	if err != nil {
@@ -100,7 +121,7 @@ func (d *Doc) Root() Value {
 func (d *Doc) Depth() int { return d.depth }
 
 func (d *Doc) parse() error {
-	limit := d.MaxValues
+	limit := min(d.MaxValues, maxNodes)
 	if limit == 0 {
 		limit = DefaultMaxValues
 	}
@@ -154,7 +175,7 @@ func (d *Doc) value(i int) (end int, opened bool, err error) {
 			kind = Array
 		}
 		d.open = append(d.open, uint32(len(d.nodes)))
-		d.nodes = append(d.nodes, node{start: uint32(i), kind: kind})
+		d.nodes = append(d.nodes, newNode(kind, 0, i, 0, 0))
 		d.depth = max(d.depth, len(d.open))
 		return i + 1, true, nil
 	case '"':
@@ -176,11 +197,11 @@ func (d *Doc) value(i int) (end int, opened bool, err error) {
 func (d *Doc) first(i int) (next int, more bool, err error) {
 	i = d.skipSpace(i)
 	top := &d.nodes[d.open[len(d.open)-1]]
-	if i < len(d.src) && (d.src[i] == '}' && top.kind == Object || d.src[i] == ']' && top.kind == Array) {
+	if i < len(d.src) && (d.src[i] == '}' && top.kind() == Object || d.src[i] == ']' && top.kind() == Array) {
 		d.close(i + 1)
 		return i + 1, false, nil
 	}
-	if top.kind == Object {
+	if top.kind() == Object {
 		i, err = d.key(i)
 	}
 	return i, true, err
@@ -192,7 +213,7 @@ func (d *Doc) after(i int) (next int, more bool, err error) {
 	if i >= len(d.src) {
 		return i, false, &SyntaxError{i, "it ends inside an object or array"}
 	}
-	kind := d.nodes[d.open[len(d.open)-1]].kind
+	kind := d.nodes[d.open[len(d.open)-1]].kind()
 	switch c := d.src[i]; {
 	case c == ',':
 		i = d.skipSpace(i + 1)
@@ -210,10 +231,10 @@ func (d *Doc) after(i int) (next int, more bool, err error) {
 func (d *Doc) close(end int) {
 	last := len(d.open) - 1
 	n := &d.nodes[d.open[last]]
-	n.end, n.next = uint32(end), uint32(len(d.nodes))
+	*n = newNode(n.kind(), n.flags(), int(n.start), end, len(d.nodes))
 	d.open = d.open[:last]
 	if last > 0 {
-		d.nodes[d.open[last-1]].flags |= n.flags
+		d.nodes[d.open[last-1]].packed |= uint32(n.flags())
 	}
 }
 
@@ -239,7 +260,7 @@ func (d *Doc) skipSpace(i int) int {
 		i++
 	}
 	if i > from && len(d.open) > 0 {
-		d.nodes[d.open[len(d.open)-1]].flags |= flagSpaced
+		d.nodes[d.open[len(d.open)-1]].packed |= flagSpaced
 	}
 	return i
 }
@@ -247,7 +268,7 @@ func (d *Doc) skipSpace(i int) int {
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 func (d *Doc) add(kind Kind, flags uint8, start, end int) {
-	d.nodes = append(d.nodes, node{uint32(start), uint32(end), uint32(len(d.nodes) + 1), kind, flags})
+	d.nodes = append(d.nodes, newNode(kind, flags, start, end, len(d.nodes)+1))
 }
 
 // str reads the string whose opening quote is at i and returns where it ends.
@@ -265,7 +286,7 @@ func (d *Doc) str(i int) (int, error) {
 		if src[i] == '"' {
 			d.add(String, flags, start, i+1)
 			if flags&flagHigh != 0 && len(d.open) > 0 {
-				d.nodes[d.open[len(d.open)-1]].flags |= flagHigh
+				d.nodes[d.open[len(d.open)-1]].packed |= flagHigh
 			}
 			return i + 1, nil
 		}

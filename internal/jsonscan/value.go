@@ -20,7 +20,7 @@ func (v Value) Kind() Kind {
 	if v.doc == nil {
 		return Absent
 	}
-	return v.node().kind
+	return v.node().kind()
 }
 
 // Raw is the value as it stands in the text, without white space around it.
@@ -71,7 +71,7 @@ func (v Value) Is(s string) bool {
 		return false
 	}
 	n := v.node()
-	if n.flags&flagEscaped == 0 {
+	if n.flags()&flagEscaped == 0 {
 		return string(v.doc.src[n.start+1:n.end-1]) == s
 	}
 	if raw := int(n.end - n.start - 2); raw > 6*len(s) {
@@ -86,7 +86,7 @@ func (v Value) Members() Members {
 	if v.Kind() != Object {
 		return Members{}
 	}
-	return Members{doc: v.doc, at: v.i + 1, end: v.node().next}
+	return Members{doc: v.doc, at: v.i + 1, end: v.node().next()}
 }
 
 // Members is an iterator: for m := v.Members(); m.Next(); { m.Key(), m.Value() }.
@@ -102,7 +102,7 @@ func (m *Members) Next() bool {
 		return false
 	}
 	m.key = m.at
-	m.at = m.doc.nodes[m.at+1].next
+	m.at = m.doc.nodes[m.at+1].next()
 	return true
 }
 
@@ -117,7 +117,7 @@ func (v Value) Elements() Elements {
 	if v.Kind() != Array {
 		return Elements{}
 	}
-	return Elements{doc: v.doc, at: v.i + 1, end: v.node().next}
+	return Elements{doc: v.doc, at: v.i + 1, end: v.node().next()}
 }
 
 // Elements is an iterator: for e := v.Elements(); e.Next(); { e.Value() }.
@@ -133,7 +133,7 @@ func (e *Elements) Next() bool {
 		return false
 	}
 	e.cur = e.at
-	e.at = e.doc.nodes[e.at].next
+	e.at = e.doc.nodes[e.at].next()
 	return true
 }
 
@@ -154,12 +154,12 @@ func (v Value) Depth() int {
 	}
 	deepest := 0
 	var ends []uint32 // where the containers that are open at a node end
-	for i, stop := v.i, v.node().next; i < stop; i++ {
+	for i, stop := v.i, v.node().next(); i < stop; i++ {
 		for len(ends) > 0 && ends[len(ends)-1] <= i {
 			ends = ends[:len(ends)-1]
 		}
-		if n := v.doc.nodes[i]; n.kind == Object || n.kind == Array {
-			ends = append(ends, n.next)
+		if n := v.doc.nodes[i]; n.kind() == Object || n.kind() == Array {
+			ends = append(ends, n.next())
 			deepest = max(deepest, len(ends))
 		}
 	}
@@ -176,7 +176,7 @@ func (v Value) AppendText(dst []byte) []byte {
 	}
 	n := v.node()
 	s := v.doc.src[n.start+1 : n.end-1]
-	if n.flags&flagEscaped == 0 {
+	if n.flags()&flagEscaped == 0 {
 		return AppendValid(dst, s)
 	}
 	for len(s) > 0 {
@@ -231,10 +231,10 @@ func (v Value) View(buf *[]byte) []byte {
 	}
 	n := v.node()
 	plain := v.doc.src[n.start:n.end:n.end]
-	if n.kind == String {
+	if n.kind() == String {
 		plain = plain[1 : len(plain)-1]
 	}
-	if n.flags == 0 || n.flags == flagHigh && utf8.Valid(plain) {
+	if n.flags() == 0 || n.flags() == flagHigh && utf8.Valid(plain) {
 		return plain
 	}
 	start := len(*buf)
@@ -244,7 +244,7 @@ func (v Value) View(buf *[]byte) []byte {
 
 // Text is AppendText as a string; "" for Absent.
 func (v Value) Text() string {
-	if v.Kind() == String && v.node().flags&flagEscaped == 0 {
+	if v.Kind() == String && v.node().flags()&flagEscaped == 0 {
 		n := v.node()
 		if s := v.doc.src[n.start+1 : n.end-1]; utf8.Valid(s) {
 			return string(s)
@@ -257,7 +257,7 @@ func (v Value) Text() string {
 // between its parts. Invalid UTF-8 inside strings becomes U+FFFD.
 func (v Value) AppendCompact(dst []byte) []byte {
 	raw := v.Raw()
-	if v.doc == nil || v.node().flags&flagSpaced == 0 {
+	if v.doc == nil || v.node().flags()&flagSpaced == 0 {
 		return AppendValid(dst, raw)
 	}
 	for len(raw) > 0 {
