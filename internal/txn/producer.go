@@ -58,7 +58,8 @@ type Producer struct {
 	sent        bool // the coordinator knows, or may know, of the open transaction
 
 	compressor *compressor
-	packed     []byte // of the batch that was sealed last; its memory is used again
+	packed     []byte // the batch that was sealed last; its memory is used again
+	arena      []byte // of the sealed batches; used again after the transaction
 	partitions map[topicPartition]*partitionLog
 	touched    []*partitionLog // those with records in the open transaction, in order of their first one
 }

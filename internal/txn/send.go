@@ -22,6 +22,8 @@ const (
 	requestTarget = 8 << 20
 	// keepBuffer is the capacity over which a buffer is let go: one large event must not cost its memory for ever.
 	keepBuffer = 2 << 20
+	// arenaSize holds the batches of most transactions, compressed.
+	arenaSize = 2 << 20
 	// defaultLimit is the broker's own default of max.message.bytes, where reading the topic's is not permitted.
 	defaultLimit = 1048588
 )
@@ -73,7 +75,7 @@ func (p *Producer) target(topic string) int {
 // seal finishes the open batch. It is compressed in memory with room for the worst case, and kept in no more than it needs.
 func (p *Producer) seal(l *partitionLog) {
 	p.packed = l.open.seal(p.packed, p.compressor)
-	l.sealed = append(l.sealed, sealedBatch{bytes: bytes.Clone(p.packed), key: bytes.Clone(l.key), count: l.open.count})
+	l.sealed = append(l.sealed, sealedBatch{bytes: p.keep(p.packed), key: bytes.Clone(l.key), count: l.open.count})
 	l.open.count = 0
 	if cap(l.open.buf) > keepBuffer {
 		l.open.buf = nil
@@ -81,6 +83,16 @@ func (p *Producer) seal(l *partitionLog) {
 	if cap(p.packed) > keepBuffer {
 		p.packed = nil
 	}
+}
+
+// keep copies b to memory that holds until the transaction ends.
+func (p *Producer) keep(b []byte) []byte {
+	if cap(p.arena)-len(p.arena) < len(b) {
+		p.arena = make([]byte, 0, max(len(b), arenaSize)) // batches that are there already keep the old one alive
+	}
+	at := len(p.arena)
+	p.arena = append(p.arena, b...)
+	return p.arena[at:len(p.arena):len(p.arena)]
 }
 
 // sealAll finishes the open batches and finds, before anything is sent, a record that its topic does not take. The
@@ -296,4 +308,7 @@ func (p *Producer) discard() {
 		}
 	}
 	p.touched = p.touched[:0]
+	if p.arena = p.arena[:0]; cap(p.arena) > keepBuffer {
+		p.arena = nil
+	}
 }
