@@ -157,7 +157,49 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,
 		StopTimeout: a.cfg.ShutdownTimeout, Logger: a.log,
 	}, a.source, a.sink, a.archive(), state, a.stats)
-	return a.term
+	return servicesTerm{a.term, a}
+}
+
+// servicesTerm is a term that ends when the API serves other services than it
+// did: the next one reads those too.
+type servicesTerm struct {
+	*poller.Poller
+	app *app
+}
+
+// lookForServices is how often it looks.
+const lookForServices = 10 * time.Minute
+
+func (t servicesTerm) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan struct{})
+	go func() { // ends with ctx
+		defer close(ended)
+		look := time.NewTicker(lookForServices)
+		defer look.Stop()
+		for {
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
+			changed, err := t.app.source.Changed(ctx)
+			if err != nil && ctx.Err() == nil {
+				t.app.log.Warn("cannot see whether there are new services", zap.Error(err))
+			}
+			if changed {
+				cancel(fmt.Errorf("%w: the services that the API serves have changed", replica.ErrAgain))
+			}
+		}
+	}()
+	err := t.Poller.Run(ctx)
+	if cause := context.Cause(ctx); err == nil && errors.Is(cause, replica.ErrAgain) {
+		err = cause
+	}
+	cancel(nil)
+	<-ended
+	return err
 }
 
 // backfillChunks is how many chunks are read at a time: enough to use seven

@@ -37,7 +37,6 @@ type shownEvent struct {
 	id      string
 	at      time.Time
 	visible time.Time
-	size    int
 }
 
 func newAPI(t *testing.T, rnd *rand.Rand) *api {

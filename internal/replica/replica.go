@@ -39,6 +39,10 @@ type Term interface {
 	Request(ctx context.Context, id string, r offsets.Request) error
 }
 
+// ErrAgain is wrapped by the error of a term that is to be followed by another
+// at once: nothing failed.
+var ErrAgain = errors.New("begin another term")
+
 // Config says what a replica is made of. All of it is owned by the caller.
 type Config struct {
 	Org      string
@@ -117,6 +121,10 @@ func (r *Replica) lead(ctx context.Context) error {
 			return err
 		case configuration(err):
 			return err
+		case errors.Is(err, ErrAgain):
+			r.log.Info("another term", zap.Error(err))
+			f, backoff = r.newFollower(), time.Second/2
+			continue
 		}
 		r.cfg.Stats.Failed("kafka", err)
 		if time.Since(began) > time.Minute {

@@ -50,16 +50,15 @@ func (c *Cluster) appendOnce(ctx context.Context, topic string, partition int32,
 		c.forget(topic)
 		return fmt.Errorf("%w: %w", ErrRetry, err)
 	}
-	for _, t := range answer.(*produce.Response).Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 {
-				c.forget(topic)
-				return codeError(kafka.Error(p.ErrorCode), "Write", "topic "+topic)
-			}
-			return nil
-		}
+	topics := answer.(*produce.Response).Topics
+	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
+		return fmt.Errorf("%w: an answer for something else", ErrRetry)
 	}
-	return fmt.Errorf("%w: empty answer", ErrRetry)
+	if code := topics[0].Partitions[0].ErrorCode; code != 0 {
+		c.forget(topic)
+		return codeError(kafka.Error(code), "Write", "topic "+topic)
+	}
+	return nil
 }
 
 // GroupMembers is how many members a consumer group has now, those among them

@@ -235,16 +235,16 @@ func (r *Reader) listOffset(ctx context.Context, which int64) (int64, error) {
 		r.cluster.forget(r.topic)
 		return 0, fmt.Errorf("%w: %w", ErrRetry, err)
 	}
-	for _, t := range res.(*listoffsets.Response).Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 {
-				r.cluster.forget(r.topic)
-				return 0, codeError(kafka.Error(p.ErrorCode), "Describe", "topic "+r.topic)
-			}
-			return p.Offset, nil
-		}
+	topics := res.(*listoffsets.Response).Topics
+	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
+		return 0, fmt.Errorf("%w: list offsets: an answer for something else", ErrRetry)
 	}
-	return 0, fmt.Errorf("%w: list offsets: empty answer", ErrRetry)
+	p := topics[0].Partitions[0]
+	if p.ErrorCode != 0 {
+		r.cluster.forget(r.topic)
+		return 0, codeError(kafka.Error(p.ErrorCode), "Describe", "topic "+r.topic)
+	}
+	return p.Offset, nil
 }
 
 // ReadTopic reads all partitions of a topic to their ends, one after the other.

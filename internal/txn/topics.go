@@ -260,11 +260,12 @@ func (c *Cluster) Partitions(ctx context.Context, topic string) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range layout.Topics {
-		if t.ErrorCode != 0 {
-			return 0, fmt.Errorf("topic %s: %w", topic, codeError(kafka.Error(t.ErrorCode), "Describe", "topic "+topic))
-		}
-		return int32(len(t.Partitions)), nil
+	t := topicsByName(layout)[topic]
+	if t == nil {
+		return 0, fmt.Errorf("topic %s: %w", topic, codeError(kafka.UnknownTopicOrPartition, "", ""))
 	}
-	return 0, fmt.Errorf("topic %s: %w", topic, codeError(kafka.UnknownTopicOrPartition, "", ""))
+	if t.ErrorCode != 0 {
+		return 0, fmt.Errorf("topic %s: %w", topic, codeError(kafka.Error(t.ErrorCode), "Describe", "topic "+topic))
+	}
+	return int32(len(t.Partitions)), nil
 }
