@@ -191,7 +191,7 @@ func (s *trouble) run(binary string) {
 		s.Fatal(err)
 	}
 	c := s.spawnBinary(binary, "run")
-	s.until("the first page", func() bool { return s.rawEnd() > 0 })
+	s.until(time.Minute, "the first page", func() bool { return s.rawEnd() > 0 })
 	_ = c.end(syscall.SIGKILL)
 	if n := s.rawEnd(); n >= history {
 		s.Fatalf("%d records were published before the kill: it was not in the middle", n)
@@ -202,17 +202,17 @@ func (s *trouble) run(binary string) {
 
 	c = s.spawnBinary(binary, "run")
 	s.Cleanup(func() { _ = c.end(syscall.SIGKILL) })
-	s.until("the history", func() bool { return s.caughtUp(now, time.Time{}) })
+	s.until(time.Minute, "the history", func() bool { return s.caughtUp(now, time.Time{}) })
 	for _, when := range []kafkatest.When{kafkatest.Before, kafkatest.After} {
 		s.loseCommit(when)
 		end := time.Now()
-		s.until("what comes after the cut", func() bool { return s.caughtUp(end, time.Time{}) })
+		s.until(time.Minute, "what comes after the cut", func() bool { return s.caughtUp(end, time.Time{}) })
 	}
 	org.Emit(20) // which the next poll, the overlap and the sweep all meet
 	org.SetLateness(sandbox.Lateness{Probability: 1, Min: 2500 * time.Millisecond, Max: 3500 * time.Millisecond})
 	org.Emit(20)
 	end := time.Now()
-	s.until("everything", func() bool { return s.caughtUp(end, end) })
+	s.until(time.Minute, "everything", func() bool { return s.caughtUp(end, end) })
 }
 
 // loseCommit cuts the connection under the EndTxn of the next step that holds events.
@@ -231,7 +231,7 @@ func (s *trouble) loseCommit(when kafkatest.When) {
 	})
 	s.world.Org.Emit(60)
 	var fired <-chan struct{}
-	s.until("a cut "+when.String(), func() bool {
+	s.until(time.Minute, "a cut "+when.String(), func() bool {
 		select {
 		case fired = <-armed:
 		default:
@@ -241,9 +241,9 @@ func (s *trouble) loseCommit(when kafkatest.When) {
 }
 
 // until waits for something that a connector does, however broken it is.
-func (s *scene) until(what string, met func() bool) {
+func (s *scene) until(within time.Duration, what string, met func() bool) {
 	s.Helper()
-	for deadline := time.Now().Add(time.Minute); !met(); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(within); !met(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.Fatalf("waited for %s in vain; the connector said:\n%.4000s", what, s.child.out)
 		}

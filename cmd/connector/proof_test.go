@@ -36,10 +36,15 @@ type content struct {
 	changes map[string][]*kgo.Record // by audit id
 }
 
-// readTopic reads what is committed up to now: to the last stable offset of
-// each partition. Control records are kept, for a log may end in one, and then
-// left out.
+// readTopic reads what is committed up to now.
 func readTopic(ctx context.Context, brokers []string, topic string) ([]*kgo.Record, error) {
+	records, err := readLog(ctx, brokers, topic)
+	return slices.DeleteFunc(records, func(r *kgo.Record) bool { return r.Attrs.IsControl() }), err
+}
+
+// readLog reads to the last stable offset of each partition, with the control
+// records that end transactions, for a log may end in one.
+func readLog(ctx context.Context, brokers []string, topic string) ([]*kgo.Record, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	if err != nil {
@@ -70,9 +75,7 @@ func readTopic(ctx context.Context, brokers []string, topic string) ([]*kgo.Reco
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
-			if !r.Attrs.IsControl() {
-				records = append(records, r)
-			}
+			records = append(records, r)
 		})
 	}
 	return records, nil

@@ -1,0 +1,383 @@
+//go:build kafka
+
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"genesys-audit-connector/internal/kafkatest"
+	"genesys-audit-connector/internal/sandbox"
+)
+
+// TestChaos lets everything go wrong at once, for CHAOS_MINUTES (5), in an order
+// that CHAOS_SEED repeats: replicas of the connector are killed, frozen and
+// stopped, brokers are killed and frozen, connections are cut, delayed and
+// refused, and every tenth request to the API has a fault; all the while events
+// are made, many of them late. Then each event must be in Kafka once.
+//
+// A seed repeats what is done and when, not how the processes are scheduled.
+func TestChaos(t *testing.T) {
+	seed, length := chaosSettings(t)
+	t.Logf("seed %d, %s (set CHAOS_SEED and CHAOS_MINUTES to repeat)", seed, length)
+	c := newChaos(t, seed)
+	for i := range c.replicas {
+		c.replicas[i].child = c.spawn("run")
+	}
+	c.until(time.Minute, "the first events", func() bool { return c.rawEnd() > 0 })
+	c.rage(chaosPlan(rand.New(rand.NewPCG(seed, 1)), length))
+	c.calm()
+	c.prove()
+}
+
+func chaosSettings(t *testing.T) (seed uint64, length time.Duration) {
+	seed, length = uint64(time.Now().UnixNano()), 5*time.Minute
+	if text := os.Getenv("CHAOS_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed = n
+	}
+	if text := os.Getenv("CHAOS_MINUTES"); text != "" {
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		length = time.Duration(n * float64(time.Minute))
+	}
+	return seed, length
+}
+
+// move is one thing that goes wrong.
+type move struct {
+	after  time.Duration // the move before
+	what   string
+	target int           // replica or broker
+	hold   time.Duration // until it is undone
+	key    int16         // of the request that is cut
+	when   kafkatest.When
+	events int // that are made first
+}
+
+// moves are what can go wrong, each as often as it stands here.
+var moves = []string{
+	"kill replica", "kill replica", "kill replica", "freeze replica", "freeze replica", "stop replica",
+	"kill broker", "freeze broker",
+	"cut request", "cut request", "cut request", "cut request", "cut all", "delay", "refuse",
+}
+
+// cuttable are the requests whose connection is cut, on the way there or back.
+var cuttable = []kmsg.Key{
+	kmsg.EndTxn, kmsg.EndTxn, kmsg.EndTxn, kmsg.Produce, kmsg.Produce, kmsg.AddPartitionsToTxn, kmsg.AddPartitionsToTxn,
+	kmsg.InitProducerID, kmsg.InitProducerID, kmsg.FindCoordinator, kmsg.Metadata, kmsg.Fetch, kmsg.ListOffsets,
+	kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat,
+}
+
+// chaosPlan depends on nothing but the dice.
+func chaosPlan(dice *rand.Rand, length time.Duration) []move {
+	between := func(a, b time.Duration) time.Duration { return a + time.Duration(dice.Int64N(int64(b-a))) }
+	var plan []move
+	for left := length; left > 0; {
+		m := move{
+			after: between(100*time.Millisecond, 2*time.Second), what: moves[dice.IntN(len(moves))],
+			target: dice.IntN(3), hold: between(100*time.Millisecond, 6*time.Second),
+			key: int16(cuttable[dice.IntN(len(cuttable))]), when: kafkatest.When(dice.IntN(2)), events: dice.IntN(40),
+		}
+		if dice.IntN(30) == 0 {
+			m.events = 500
+		}
+		plan = append(plan, m)
+		left -= m.after
+	}
+	return plan
+}
+
+// sweepAges of the chaos: events are shown up to latest late, which is within.
+const (
+	chaosSweeps = "4s,20s"
+	latest      = 10 * time.Second
+)
+
+type chaos struct {
+	*scene
+	kafka    *kafkatest.Cluster
+	seed     uint64
+	began    time.Time
+	replicas [3]struct {
+		sync.Mutex // held while it is down
+		child      *child
+	}
+	broker, network sync.Mutex // held while one of them is troubled
+	undoing         sync.WaitGroup
+
+	emitted []string
+	cuts    []<-chan struct{}
+
+	mu      sync.Mutex // protects what follows, and spawning
+	figures map[string]int
+	diary   []string
+}
+
+func newChaos(t *testing.T, seed uint64) *chaos {
+	kafka := kafkatest.Start(t, kafkatest.Options{Nodes: 3, Proxy: true})
+	o := unlimited()
+	o.Seed, o.OtherTypes, o.Odd, o.Latency = seed, -1, -1, 2*time.Millisecond
+	o.Lateness = sandbox.Lateness{Probability: 0.3, Min: 100 * time.Millisecond, Max: latest}
+	c := &chaos{scene: newScene(t, kafka.Brokers(), o), kafka: kafka, seed: seed, began: time.Now(), figures: map[string]int{}}
+	maps.Copy(c.env, map[string]string{"SWEEP_AGES": chaosSweeps, "BACKFILL_CHUNK": "10m", "KAFKA_SESSION_TIMEOUT": "3s"})
+	org := c.world.Org
+	c.emitted = org.Backfill(10_000, c.began.Add(-23*time.Hour), c.began.Add(-time.Second))
+	for i, name := range sandbox.Oddities() {
+		keys, err := org.EmitOdd(c.began.Add(-time.Duration(i)*time.Minute), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.emitted = append(c.emitted, keys...)
+	}
+	if err := org.Inject(chaosFaults()...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for i := range c.replicas {
+			if child := c.replicas[i].child; child != nil && child.ProcessState == nil {
+				_ = child.end(syscall.SIGKILL)
+			}
+		}
+		if t.Failed() {
+			t.Logf("what was done:\n%s", strings.Join(c.diary, "\n"))
+		}
+	})
+	return c
+}
+
+// chaosFaults are all that the API does to a request, each seldom.
+func chaosFaults() []sandbox.Fault {
+	const each = 0.006
+	faults := sandbox.RandomFaults(each)
+	for _, f := range []sandbox.Fault{
+		{Kind: sandbox.Redirect}, {Kind: sandbox.StuckPage, Page: "later"}, {Kind: sandbox.Hang, Delay: 5 * time.Second},
+		{Kind: sandbox.WrongDate, Shift: time.Hour}, {Kind: sandbox.WrongDate, Shift: -time.Hour}, {Kind: sandbox.WrongDate},
+		{Kind: sandbox.TooMany, RetryAfter: time.Second, HTTPDate: true}, {Kind: sandbox.TooMany, RetryAfter: time.Second, Escalate: true},
+	} {
+		f.Probability = each
+		faults = append(faults, f)
+	}
+	for _, f := range []sandbox.Fault{
+		{Kind: sandbox.StatusCode}, {Kind: sandbox.ResetBefore}, {Kind: sandbox.ResetAfter}, {Kind: sandbox.HTML}, {Kind: sandbox.EmptyBody},
+	} {
+		f.Endpoint, f.Probability = sandbox.EndpointToken, 0.05
+		faults = append(faults, f)
+	}
+	return faults
+}
+
+// rage carries out the plan. What is hit while it is down already is left alone.
+func (c *chaos) rage(plan []move) {
+	for _, m := range plan {
+		time.Sleep(m.after)
+		c.emitted = append(c.emitted, c.world.Org.Emit(m.events)...)
+		switch m.what {
+		case "kill replica", "stop replica", "freeze replica":
+			c.troubleReplica(m)
+		case "kill broker", "freeze broker":
+			c.troubleBroker(m)
+		case "cut request":
+			c.note(m, fmt.Sprintf("%s, %s it was applied", kmsg.NameForKey(m.key), m.when))
+			c.cuts = append(c.cuts, c.kafka.Proxy.CutOnce(m.key, m.when))
+		case "cut all":
+			c.note(m, "")
+			c.kafka.Proxy.Cut()
+		default:
+			c.troubleNetwork(m)
+		}
+	}
+}
+
+// note keeps what was done, for the figures and for whoever looks for a cause.
+func (c *chaos) note(m move, more string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.figures[m.what]++
+	c.diary = append(c.diary, fmt.Sprintf("%8s %s %d for %s %s", time.Since(c.began).Round(time.Millisecond), m.what, m.target, m.hold, more))
+}
+
+// undo runs f after the move's time is over.
+func (c *chaos) undo(m move, f func()) {
+	c.undoing.Go(func() {
+		time.Sleep(m.hold)
+		f()
+	})
+}
+
+func (c *chaos) troubleReplica(m move) {
+	r := &c.replicas[m.target]
+	if !r.TryLock() {
+		return
+	}
+	c.note(m, "")
+	switch m.what {
+	case "freeze replica":
+		_ = r.child.Process.Signal(syscall.SIGSTOP)
+		c.undo(m, func() { defer r.Unlock(); _ = r.child.Process.Signal(syscall.SIGCONT) })
+	case "kill replica":
+		c.ended(r.child, syscall.SIGKILL)
+		c.undo(m, func() { defer r.Unlock(); r.child = c.revive() })
+	case "stop replica":
+		c.undoing.Go(func() {
+			defer r.Unlock()
+			c.ended(r.child, syscall.SIGTERM)
+			time.Sleep(m.hold)
+			r.child = c.revive()
+		})
+	}
+}
+
+func (c *chaos) revive() *child {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spawn("run")
+}
+
+// ended ends a replica. None may have ended by itself, nor resist SIGTERM.
+func (c *chaos) ended(r *child, sig syscall.Signal) {
+	err := r.end(sig)
+	if clean := err == nil; clean != (sig == syscall.SIGTERM) || r.ProcessState.Exited() != clean {
+		c.Errorf("a replica ended with %v at %v:\n%s", err, sig, tailOf(r.out.String()))
+	}
+}
+
+func tailOf(text string) string { return text[max(0, len(text)-4000):] }
+
+func (c *chaos) troubleBroker(m move) {
+	if !c.broker.TryLock() {
+		return
+	}
+	c.note(m, "")
+	if m.what == "freeze broker" {
+		c.kafka.Pause(m.target)
+		c.undo(m, func() { defer c.broker.Unlock(); c.kafka.Resume(m.target) })
+		return
+	}
+	c.kafka.Kill(m.target)
+	c.undo(m, func() { defer c.broker.Unlock(); c.kafka.Restart(m.target) })
+}
+
+func (c *chaos) troubleNetwork(m move) {
+	if !c.network.TryLock() {
+		return
+	}
+	c.note(m, "")
+	if m.what == "delay" {
+		c.kafka.Proxy.Delay(m.hold / 20)
+		c.undo(m, func() { defer c.network.Unlock(); c.kafka.Proxy.Delay(0) })
+		return
+	}
+	c.kafka.Proxy.Refuse(true)
+	c.kafka.Proxy.Cut()
+	c.undo(m, func() { defer c.network.Unlock(); c.kafka.Proxy.Refuse(false) })
+}
+
+// calm ends all trouble and waits until the connector says that it has read everything.
+func (c *chaos) calm() {
+	end := time.Now()
+	c.undoing.Wait()
+	c.world.Org.ClearFaults()
+	c.kafka.Proxy.Clear()
+	for _, fired := range c.cuts {
+		if closed(fired) {
+			c.figures["requests that were cut"]++
+		}
+	}
+	calm := time.Now()
+	c.until(4*time.Minute, "everything", func() bool { return c.caughtUp(end, end) })
+	c.Logf("caught up %s after the last trouble", time.Since(calm).Round(time.Second))
+}
+
+// prove holds what an independent reader and verify find against what was made.
+func (c *chaos) prove() {
+	struck := c.world.Org.Stats().Faults
+	shown := c.world.Org.Shown()
+	for _, id := range c.emitted {
+		if _, ok := shown[id]; !ok {
+			c.Errorf("%q was made and never read", id)
+		}
+	}
+	c.judged("after the chaos")
+	// Beyond what was made, moving pages leave late events in time so old that no sweep meets it.
+	if _, visible, seen := c.world.Org.Counts(); visible > seen {
+		c.Logf("%d late events in old time, which are for verify to repair", visible-seen)
+		if most := 3 * struck[sandbox.MovingPages]; visible-seen > most {
+			c.Errorf("moving pages explain %d of them", most)
+		}
+		c.run("verify", "--repair")
+	}
+	for i := range c.replicas {
+		c.ended(c.replicas[i].child, syscall.SIGTERM)
+	}
+	c.Logf("connector verify:\n%s", c.run("verify"))
+	c.judged("after verify")
+	made, visible, seen := c.world.Org.Counts()
+	if made != visible || visible != seen {
+		c.Errorf("%d events made, %d visible, %d shown", made, visible, seen)
+	}
+	c.print(made, struck)
+}
+
+func (c *chaos) judged(when string) {
+	content, err := readContent(c.brokers, c.env["KAFKA_TOPIC_RAW"], c.env["KAFKA_TOPIC_CHANGES"])
+	if err != nil {
+		c.Fatal(err)
+	}
+	if v := judge(content, c.world.Org.Shown()); !v.ok() {
+		c.Errorf("%s: %s; a replica said:\n%s", when, v, tailOf(c.child.out.String()))
+	}
+}
+
+// run runs a command, which has to end with 0.
+func (c *chaos) run(args ...string) string {
+	child := c.spawn(args...)
+	limit := time.AfterFunc(2*time.Minute, func() { _ = child.Process.Kill() })
+	defer limit.Stop()
+	if err := child.Wait(); err != nil {
+		c.Errorf("connector %s: %v", strings.Join(args, " "), err)
+	}
+	return child.out.String()
+}
+
+func (c *chaos) print(events int, struck map[sandbox.FaultKind]int) {
+	records, err := readLog(c.Context(), c.brokers, c.env["KAFKA_TOPIC_OFFSETS"])
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, r := range records { // each transaction writes here, and ends with a marker: 0 aborted, 1 committed
+		if r.Attrs.IsControl() {
+			outcome := []string{"transactions aborted", "transactions committed"}[binary.BigEndian.Uint16(r.Key[2:])]
+			c.figures[outcome]++
+		}
+	}
+	c.figures["events"] = events
+	line := func(name string, n int) string { return fmt.Sprintf("%8d  %s", n, name) }
+	lines := []string{}
+	for _, name := range slices.Sorted(maps.Keys(c.figures)) {
+		lines = append(lines, line(name, c.figures[name]))
+	}
+	sum := 0
+	for _, kind := range slices.Sorted(maps.Keys(struck)) {
+		sum += struck[kind]
+		lines = append(lines, line("API fault "+string(kind), struck[kind]))
+	}
+	c.Logf("seed %d, %s:\n%s\n%s", c.seed, time.Since(c.began).Round(time.Second), strings.Join(lines, "\n"), line("API faults in all", sum))
+}
