@@ -202,8 +202,9 @@ func (t servicesTerm) Run(ctx context.Context) error {
 	return err
 }
 
-// backfillChunks is how many chunks are read at a time: enough to use seven
-// requests a second of an API that takes 300 ms a page, with some to spare.
+// backfillChunks is how many chunks are read at a time, each with a page of some
+// 3 MB in memory: enough to use seven requests a second of an API that takes
+// half a second a page.
 const backfillChunks = 4
 
 // persist tries until it works, ctx ends, or the error is one of configuration.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,18 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-func main() { os.Exit(run(os.Args[1:])) }
+// collectAt is how much garbage, in percent of what is alive, starts a collection.
+// Nearly all that is alive is bytes, which the collector need not look through:
+// to collect five times as often as usual costs a backfill 2 µs of 17 an event
+// and saves 16 MB of 78 (go run ./bench). The variable GOGC has the last word.
+const collectAt = 20
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 // run does everything main does but exit, so that deferred calls run.
 func run(args []string) int {
