@@ -151,12 +151,12 @@ func (r *Registry) Compatible(ctx context.Context, topic string) error {
 	}
 	const latest = -1
 	answer, err := r.client.CheckCompatibility(ctx, subject, latest, schema())
-	var refusal *sr.ResponseError
-	if errors.As(err, &refusal) && refusal.StatusCode == http.StatusNotFound {
-		return nil // nothing there that it could be incompatible with
-	}
 	if err != nil {
-		return registryError(subject, err)
+		err = registryError(subject, err)
+		if errors.Is(err, ErrSchemaUnknown) {
+			return nil // nothing there that it could be incompatible with
+		}
+		return err
 	}
 	if !answer.Is {
 		var reasons error
@@ -187,6 +187,9 @@ func registryError(subject string, err error) error {
 	switch {
 	case errors.As(err, &refusal):
 		kind = statusError(refusal.StatusCode)
+		if kind == ErrSchemaUnknown && refusal.ErrorCode == 0 {
+			kind = ErrRegistryUnreachable // a web server that knows no registry: one would say what it does not find
+		}
 		if len(refusal.Error()) > longestRefusal { // a gateway's page
 			err = fmt.Errorf("%.*s…", longestRefusal, refusal.Error())
 		}

@@ -78,6 +78,7 @@ func TestRegistryErrors(t *testing.T) {
 		"incompatible":        {409, `{"error_code":409,"message":"Schema being registered is incompatible"}`, ErrSchemaIncompatible},
 		"no such subject":     {404, `{"error_code":40401,"message":"Subject not found."}`, ErrSchemaUnknown},
 		"no such schema":      {404, `{"error_code":40403,"message":"Schema not found"}`, ErrSchemaUnknown},
+		"no registry there":   {404, "404 page not found", ErrRegistryUnreachable},
 		"invalid schema":      {422, `{"error_code":42201,"message":"Invalid Avro schema"}`, ErrRegistryRefused},
 		"busy":                {429, ``, ErrRegistryUnreachable},
 		"backend down":        {500, `{"error_code":50001,"message":"Error in the backend data store"}`, ErrRegistryUnreachable},
@@ -193,6 +194,7 @@ func TestCompatible(t *testing.T) {
 		"no":                {200, `{"is_compatible":false,"messages":["READER_FIELD_MISSING_DEFAULT_VALUE"]}`, ErrSchemaIncompatible},
 		"no, without words": {200, `{"is_compatible":false}`, ErrSchemaIncompatible},
 		"nothing there":     {404, `{"error_code":40401}`, nil},
+		"no registry there": {404, "404 page not found", ErrRegistryUnreachable},
 		"down":              {503, ``, ErrRegistryUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
