@@ -54,19 +54,20 @@ func (c *Cluster) TopicRights(ctx context.Context, topic string) (exists bool, r
 		if err != nil {
 			return fmt.Errorf("metadata: %w", err)
 		}
-		for _, t := range res.(*metadata.Response).Topics {
-			switch code := kafka.Error(t.ErrorCode); code {
-			case 0:
-				exists, rights = true, Rights(t.TopicAuthorizedOperations)
-			case kafka.UnknownTopicOrPartition:
-				rights = Rights(t.TopicAuthorizedOperations)
-			case kafka.TopicAuthorizationFailed:
-			default:
-				return codeError(code, "Describe", "topic "+topic)
-			}
-			return nil
+		topics := res.(*metadata.Response).Topics
+		if len(topics) != 1 {
+			return fmt.Errorf("%w: metadata: answer for %d topics", ErrRetry, len(topics))
 		}
-		return fmt.Errorf("%w: metadata: empty answer", ErrRetry)
+		switch code := kafka.Error(topics[0].ErrorCode); code {
+		case 0:
+			exists, rights = true, Rights(topics[0].TopicAuthorizedOperations)
+		case kafka.UnknownTopicOrPartition:
+			rights = Rights(topics[0].TopicAuthorizedOperations)
+		case kafka.TopicAuthorizationFailed:
+		default:
+			return codeError(code, "Describe", "topic "+topic)
+		}
+		return nil
 	})
 	if err != nil {
 		return false, 0, fmt.Errorf("rights on topic %s: %w", topic, err)
@@ -108,19 +109,18 @@ func (c *Cluster) MayTransact(ctx context.Context, transactionalID, topic string
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrRetry, err)
 		}
-		for _, t := range res.(*addpartitionstotxn.Response).Results {
-			for _, p := range t.Results {
-				switch code := kafka.Error(p.ErrorCode); code {
-				case kafka.InvalidProducerIDMapping, kafka.TopicAuthorizationFailed, kafka.UnknownTopicOrPartition:
-					return nil // refused, after the right on the id was found to be there
-				case 0:
-					return fmt.Errorf("%s: %w", resource, errAccepted)
-				default:
-					return codeError(code, "Write", resource)
-				}
-			}
+		results := res.(*addpartitionstotxn.Response).Results
+		if len(results) != 1 || len(results[0].Results) != 1 {
+			return fmt.Errorf("%w: add partitions: answer for %d topics", ErrRetry, len(results))
 		}
-		return fmt.Errorf("%w: add partitions: empty answer", ErrRetry)
+		switch code := kafka.Error(results[0].Results[0].ErrorCode); code {
+		case kafka.InvalidProducerIDMapping, kafka.TopicAuthorizationFailed, kafka.UnknownTopicOrPartition:
+			return nil // refused, after the right on the id was found to be there
+		case 0:
+			return fmt.Errorf("%s: %w", resource, errAccepted)
+		default:
+			return codeError(code, "Write", resource)
+		}
 	})
 }
 

@@ -65,7 +65,7 @@ func (c *Cluster) EnsureTopics(ctx context.Context, specs []TopicSpec, create bo
 			missing = append(missing, spec)
 			topics[i].Created = true
 		case code == kafka.UnknownTopicOrPartition:
-			faults = append(faults, &TopicError{spec.Name, "does not exist", "create it (" + spec.command() + "), or allow it to be created", nil})
+			faults = append(faults, &TopicError{spec.Name, "does not exist", "create it (" + spec.Command() + "), or allow it to be created", nil})
 		case code != 0 && fateOf(code) == ErrRetry:
 			return nil, fmt.Errorf("topic %s: %w", spec.Name, codeError(code, "Describe", "topic "+spec.Name))
 		case code != 0:
@@ -83,8 +83,8 @@ func (c *Cluster) EnsureTopics(ctx context.Context, specs []TopicSpec, create bo
 	return topics, c.describe(ctx, specs, topics)
 }
 
-// command is how an operator would create the topic.
-func (s TopicSpec) command() string {
+// Command is how an operator would create the topic.
+func (s TopicSpec) Command() string {
 	cmd := fmt.Sprintf("kafka-topics --create --topic %s --partitions %d", s.Name, s.Partitions)
 	for _, k := range []string{"cleanup.policy", "retention.ms", "max.message.bytes"} {
 		if v, ok := s.Configs[k]; ok {

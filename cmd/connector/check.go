@@ -1,0 +1,183 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/doctor"
+	"genesys-audit-connector/internal/genesys"
+)
+
+func newCheck() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Look at everything the connector needs, and say what to do",
+		Long: `check looks at everything that "connector run" needs: configuration, hosts, token,
+permission, every service, taxonomy, retention, clock, brokers, SASL, topics, every
+right in Kafka, the schema registry, and what is left of the rate limit. It says of
+each whether it is as it should be, how long it took to see, and what to do.
+
+It changes nothing, and may run beside a connector with the same settings: nothing
+is fenced, joined, created or registered. It ends with 1 when something failed.`,
+		Example: "  connector check\n  connector check --json | jq '.checks[] | select(.status != \"ok\")'",
+		Args:    noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return check(c.Context(), envconfig.OsLookuper(), os.Environ(), asJSON, c.OutOrStdout())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document at the end")
+	return c
+}
+
+var errCheckFailed = errors.New("the check found something that keeps the connector from working, see above")
+
+// checkReport is what --json prints.
+type checkReport struct {
+	OK     bool           `json:"ok"`
+	Checks []doctor.Check `json:"checks"`
+}
+
+func check(ctx context.Context, env envconfig.Lookuper, environ []string, asJSON bool, out io.Writer) error {
+	report := checkReport{OK: true, Checks: []doctor.Check{}}
+	lines := newCheckPrinter(out)
+	tell := func(c doctor.Check) {
+		report.Checks = append(report.Checks, c)
+		report.OK = report.OK && c.Status != doctor.Failed
+		if !asJSON {
+			lines.print(c)
+		}
+	}
+	err := examine(ctx, env, environ, tell)
+	if usage, ok := errors.AsType[usageError](err); ok {
+		report.OK = false
+		report.Checks = append(report.Checks, doctor.Check{
+			Name: nameConfiguration, Status: doctor.Failed, Detail: strings.ReplaceAll(usage.Error(), "\n", "; "), Hint: whereDescribed,
+		})
+		err = usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\nEvery variable is described in docs/configuration.md.", err)}
+	}
+	switch {
+	case asJSON:
+		encoder := json.NewEncoder(out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		err = cmp.Or(encoder.Encode(report), err)
+	case err == nil:
+		lines.sum(report.Checks)
+	}
+	if err == nil && !report.OK {
+		return errCheckFailed
+	}
+	return err
+}
+
+const nameConfiguration, whereDescribed = "configuration", "every variable is described in docs/configuration.md"
+
+// examine tells of the configuration, and of everything else where it is right.
+func examine(ctx context.Context, env envconfig.Lookuper, environ []string, tell func(doctor.Check)) error {
+	cfg, err := Load(env)
+	if err != nil {
+		return usageError{err}
+	}
+	var notes doctor.Notes
+	a, err := newApp(cfg, notes.Logger())
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	d, err := a.doctor(&notes)
+	if err != nil {
+		return err
+	}
+	found := doctor.Check{Name: nameConfiguration, Status: doctor.OK, Detail: fmt.Sprintf("organisation %s, group %s", cfg.Org, cfg.GroupID())}
+	if warnings := append(cfg.Warnings, Misspelt(environ)...); len(warnings) > 0 {
+		found.Status, found.Detail, found.Hint = doctor.Warning, strings.Join(warnings, "; "), whereDescribed
+	}
+	tell(found)
+	d.Run(ctx, tell)
+	if ctx.Err() != nil {
+		return errors.New("interrupted: not everything was looked at")
+	}
+	return nil
+}
+
+// doctor is one that looks at what the app would use.
+func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
+	api, login := a.cfg.Genesys.Hosts()
+	var client *genesys.Client
+	if !a.cfg.Genesys.RefreshToken.IsSet() {
+		client = a.source
+	}
+	k := a.cfg.Kafka
+	topics := k.topics()
+	d := &doctor.Doctor{
+		API: doctor.API{
+			URL: api, LoginURL: login, Client: client, Notes: notes,
+			Start: a.cfg.Poll.BackfillFrom.Start, Reserve: a.cfg.Genesys.RateReserve,
+		},
+		Kafka: doctor.Kafka{
+			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName,
+			Raw: topics[0], Changes: topics[1], Offsets: topics[2], Create: k.CreateTopics, Group: a.cfg.GroupID(),
+			EventTime: k.RecordTime == "event", Reach: a.reach(),
+		},
+		Registry: doctor.Registry{Topic: k.TopicChanges},
+	}
+	if r := a.cfg.Registry; r.URL != "" {
+		client, err := codec.NewRegistry(codec.RegistryOptions{
+			URL: r.URL, Username: r.Username.Value(), Password: r.Password.Value(), AutoRegister: r.AutoRegister,
+		})
+		if err != nil {
+			return nil, usageError{err}
+		}
+		d.Registry.Client = client
+	}
+	return d, nil
+}
+
+// checkPrinter prints checks for people, each as soon as it is known.
+type checkPrinter struct {
+	out    io.Writer
+	colour bool
+}
+
+func newCheckPrinter(out io.Writer) checkPrinter {
+	f, ok := out.(*os.File)
+	return checkPrinter{out, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""}
+}
+
+// checkColours are those of ANSI terminals: green, yellow, red.
+var checkColours = map[doctor.Status]int{doctor.OK: 32, doctor.Warning: 33, doctor.Failed: 31}
+
+// checkColumn is how wide the columns are in front of what was found.
+const checkColumn = 48
+
+func (p checkPrinter) print(c doctor.Check) {
+	status := fmt.Sprintf("%-7s", c.Status)
+	if p.colour {
+		status = fmt.Sprintf("\x1b[%dm%s\x1b[0m", checkColours[c.Status], status)
+	}
+	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, c.Detail)
+	for hint := range strings.Lines(c.Hint) {
+		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", strings.TrimSuffix(hint, "\n"))
+	}
+}
+
+// sum prints the last line.
+func (p checkPrinter) sum(checks []doctor.Check) {
+	count := map[doctor.Status]int{}
+	for _, c := range checks {
+		count[c.Status]++
+	}
+	fmt.Fprintf(p.out, "\n%d ok, %d warnings, %d failed\n", count[doctor.OK], count[doctor.Warning], count[doctor.Failed])
+}
