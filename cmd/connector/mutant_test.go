@@ -108,51 +108,84 @@ const mutantVariable = "CONNECTOR_TEST_MUTANT"
 // buildMutants builds one connector that holds all mutants and returns its path.
 func buildMutants(t *testing.T) string {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	root, dir := filepath.Join(filepath.Dir(here), "..", ".."), t.TempDir()
 	// A package of its own tells which mutant the process is.
 	changed := map[string]string{"internal/mutant/mutant.go": fmt.Sprintf(
 		"package mutant\n\nimport \"os\"\n\nfunc Is(name string) bool { return os.Getenv(%q) == name }\n", mutantVariable)}
 	for _, m := range mutants {
 		for _, e := range m.edits {
-			source := changed[e.file]
-			if source == "" {
-				original, err := os.ReadFile(filepath.Join(root, e.file))
-				if err != nil {
-					t.Fatal(err)
-				}
-				source = strings.Replace(string(original), "\nimport (", "\nimport \"genesys-audit-connector/internal/mutant\"\n\nimport (", 1)
+			if changed[e.file] == "" {
+				changed[e.file] = strings.Replace(original(t, e.file), "\nimport (", "\nimport \"genesys-audit-connector/internal/mutant\"\n\nimport (", 1)
 			}
-			if n := strings.Count(source, e.old); n != 1 {
-				t.Fatalf("%q stands in %s %d times, not once: fit the mutant to the code", e.old, e.file, n)
-			}
-			text := strings.ReplaceAll(e.new, "broken", fmt.Sprintf("mutant.Is(%q)", m.name))
-			changed[e.file] = strings.Replace(source, e.old, text, 1)
+			e.new = strings.ReplaceAll(e.new, "broken", fmt.Sprintf("mutant.Is(%q)", m.name))
+			changed[e.file] = e.apply(t, changed[e.file])
 		}
 	}
-	var overlay struct{ Replace map[string]string }
-	overlay.Replace = map[string]string{}
+	binary := filepath.Join(t.TempDir(), "connector")
+	if out, err := goOverlaid(t, changed, "build", "-o", binary, "./cmd/connector"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// TestRepeatedEndTxnIsCaught breaks what no run can be relied upon to show, for
+// it takes a request that arrives late: an EndTxn that is repeated after its
+// answer was lost. The tests of txn must fail with it.
+func TestRepeatedEndTxnIsCaught(t *testing.T) {
+	e := edit{"internal/txn/send.go", "return nil, indefinite(err)\n", "return nil, fmt.Errorf(\"%w: %v\", ErrRetry, err)\n"}
+	changed := map[string]string{e.file: e.apply(t, original(t, e.file))}
+	for _, name := range []string{"TestDelayedEndTxn", "TestCutCommits"} {
+		out, err := goOverlaid(t, changed, "test", "-run", "^"+name+"$", "./internal/txn")
+		if err == nil || !strings.Contains(string(out), "--- FAIL: "+name) {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+func (e edit) apply(t *testing.T, source string) string {
+	t.Helper()
+	if n := strings.Count(source, e.old); n != 1 {
+		t.Fatalf("%q stands in %s %d times, not once: fit the mutant to the code", e.old, e.file, n)
+	}
+	return strings.Replace(source, e.old, e.new, 1)
+}
+
+// root is the module's directory.
+func root() string {
+	_, here, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(here), "..", "..")
+}
+
+func original(t *testing.T, file string) string {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join(root(), file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(source)
+}
+
+// goOverlaid runs the go command as if the files, by path in the module, had other contents.
+func goOverlaid(t *testing.T, changed map[string]string, command string, args ...string) ([]byte, error) {
+	t.Helper()
+	dir, replace := t.TempDir(), map[string]string{}
 	for file, source := range changed {
 		path := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
 		if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		overlay.Replace[filepath.Join(root, file)] = path
+		replace[filepath.Join(root(), file)] = path
 	}
-	list, err := json.Marshal(overlay)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "overlay.json"), list, 0o600)
-	}
+	list, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary := filepath.Join(dir, "connector")
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "./cmd/connector")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, list, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	return binary
+	run := exec.CommandContext(t.Context(), "go", append([]string{command, "-overlay", overlay}, args...)...)
+	run.Dir = root()
+	return run.CombinedOutput()
 }
 
 // trouble is a scene on an embedded broker whose answers can get lost.
