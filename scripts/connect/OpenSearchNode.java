@@ -21,6 +21,7 @@ public class OpenSearchNode {
               settings.put("transport.host", "127.0.0.1");
               settings.put("network.host", "127.0.0.1");
               settings.put("discovery.type", "single-node");
+              settings.putList("node.roles", "cluster_manager", "data", "ingest"); // the runner's default lacks ingest
               settings.put("cluster.routing.allocation.disk.threshold_enabled", false);
             })
         .build(
