@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +29,7 @@ type bench struct {
 // inBubble runs a case. The clock starts on a whole millisecond.
 func inBubble(t *testing.T, back time.Duration, f func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
-		rnd := rand.New(rand.NewPCG(1, 2))
+		rnd := roll(1)
 		b := &bench{T: t, api: newAPI(t, rnd), kafka: newKafka(t, rnd), cfg: testConfig(t, back), start: time.Now().UTC()}
 		b.api.events[stream] = nil
 		b.stats = NewStats(b.cfg.PollOverlap, b.cfg.SweepAges)
@@ -46,7 +45,11 @@ func (b *bench) lead(d time.Duration) {
 	lead(ctx, b.T, b.cfg, b.api, b.kafka, b.stats)
 }
 
-func (b *bench) ledger() offsets.Ledger { return b.kafka.ledgers[stream] }
+func (b *bench) ledger() offsets.Ledger {
+	b.kafka.mu.Lock()
+	defer b.kafka.mu.Unlock()
+	return b.kafka.ledgers[stream]
+}
 
 func TestDowntimeHealsBehindTheTail(t *testing.T) {
 	inBubble(t, time.Hour, func(b *bench) {
@@ -316,7 +319,10 @@ func TestRequestBecomesWanted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, waits := b.kafka.requests["r1"]; waits {
+		b.kafka.mu.Lock()
+		_, waits := b.kafka.requests["r1"]
+		b.kafka.mu.Unlock()
+		if waits {
 			t.Error("the request was not tombstoned with the step that took it over")
 		}
 		if !b.ledger().Wanted.Contains(at) {
@@ -342,8 +348,11 @@ func TestTokenIsDurableBeforeItIsUsed(t *testing.T) {
 		if err := p.SaveToken(ctx, []byte("sealed")); err != nil {
 			t.Fatal(err)
 		}
-		if string(b.kafka.token) != "sealed" || string(p.Token()) != "sealed" {
-			t.Errorf("token %q in Kafka, %q in memory", b.kafka.token, p.Token())
+		b.kafka.mu.Lock()
+		durable := string(b.kafka.token)
+		b.kafka.mu.Unlock()
+		if durable != "sealed" || string(p.Token()) != "sealed" {
+			t.Errorf("token %q in Kafka, %q in memory", durable, p.Token())
 		}
 		<-done
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,16 +17,43 @@ import (
 	"genesys-audit-connector/internal/offsets"
 )
 
+// dice are rolled by many goroutines.
+type dice struct {
+	mu  sync.Mutex
+	rnd *rand.Rand
+}
+
+func roll(seed uint64) *dice { return &dice{rnd: rand.New(rand.NewPCG(seed, 1))} }
+
+func (d *dice) IntN(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rnd.IntN(n)
+}
+
+func (d *dice) Float64() float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rnd.Float64()
+}
+
+// upTo is a duration below most.
+func (d *dice) upTo(most time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.rnd.Int64N(int64(most)))
+}
+
 // api is an organisation with one stream per name: events that have a time and
 // become visible at or after it. It runs on the bubble's clock.
 type api struct {
 	t         *testing.T
-	rnd       *rand.Rand
+	rnd       *dice
+	mu        sync.Mutex               // protects what follows while the poller runs
 	events    map[string][]*shownEvent // by stream
 	pageSize  int
 	retention time.Duration
-	fail      float64 // probability that a page fails
-	requests  int
+	fail      float64       // probability that a page fails
 	tooOld    int           // readings older than retention
 	skew      time.Duration // of Now
 	openErr   error
@@ -39,7 +67,7 @@ type shownEvent struct {
 	visible time.Time
 }
 
-func newAPI(t *testing.T, rnd *rand.Rand) *api {
+func newAPI(t *testing.T, rnd *dice) *api {
 	return &api{t: t, rnd: rnd, events: map[string][]*shownEvent{}, pageSize: 7, retention: 30 * 24 * time.Hour}
 }
 
@@ -67,39 +95,15 @@ var errPage = errors.New("the API failed this page")
 
 // Read serves pages of what is visible when the page is read, behind a cursor.
 func (a *api) Read(ctx context.Context, r audit.Read, take func(audit.Page, bool) error) error {
-	a.reads = append(a.reads, r)
-	if a.tooMuch > 0 && r.Interval.Length() > a.tooMuch {
-		return fmt.Errorf("%s: %w", r.Interval, ErrTooMuch)
-	}
-	var served map[string]bool = map[string]bool{}
+	served := map[string]bool{}
 	for {
 		time.Sleep(time.Duration(a.rnd.IntN(200)) * time.Millisecond)
-		a.requests++
-		if r.Interval.From.Before(time.Now().Add(-a.retention)) {
-			a.tooOld++
-		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if a.rnd.Float64() < a.fail {
-			return errPage
-		}
-		var page []*shownEvent
-		more := false
-		for _, e := range a.sorted(r.Stream) {
-			if r.Interval.Contains(e.at) && !e.visible.After(time.Now()) && !served[e.id] {
-				if len(page) == a.pageSize {
-					more = true
-					break
-				}
-				page = append(page, e)
-			}
-		}
-		for _, e := range page {
-			served[e.id] = true
-		}
-		if a.rnd.IntN(5) == 0 && len(page) > 0 { // an event that was read before comes again
-			page = append(page, page[a.rnd.IntN(len(page))])
+		page, more, err := a.page(r, served)
+		if err != nil {
+			return err
 		}
 		if err := take(render(a.t, page), !more); err != nil {
 			return err
@@ -108,6 +112,37 @@ func (a *api) Read(ctx context.Context, r audit.Read, take func(audit.Page, bool
 			return nil
 		}
 	}
+}
+
+func (a *api) page(r audit.Read, served map[string]bool) (page []*shownEvent, more bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reads = append(a.reads, r)
+	switch {
+	case a.tooMuch > 0 && r.Interval.Length() > a.tooMuch:
+		return nil, false, fmt.Errorf("%s: %w", r.Interval, ErrTooMuch)
+	case r.Interval.From.Before(time.Now().Add(-a.retention)):
+		a.tooOld++
+	}
+	if a.rnd.Float64() < a.fail {
+		return nil, false, errPage
+	}
+	for _, e := range a.sorted(r.Stream) {
+		if r.Interval.Contains(e.at) && !e.visible.After(time.Now()) && !served[e.id] {
+			if len(page) == a.pageSize {
+				more = true
+				break
+			}
+			page = append(page, e)
+		}
+	}
+	for _, e := range page {
+		served[e.id] = true
+	}
+	if a.rnd.IntN(5) == 0 && len(page) > 0 { // an event that was read before comes again
+		page = append(page, page[a.rnd.IntN(len(page))])
+	}
+	return page, more, nil
 }
 
 func (a *api) sorted(stream string) []*shownEvent {
@@ -138,7 +173,8 @@ func render(t testing.TB, events []*shownEvent) audit.Page {
 // kafka is what is durable: the topics, as a read-committed consumer sees them.
 type kafka struct {
 	t         *testing.T
-	rnd       *rand.Rand
+	rnd       *dice
+	mu        sync.Mutex // protects what follows while the poller runs
 	published map[string]int
 	times     map[string]time.Time
 	seen      map[string]time.Time
@@ -150,7 +186,7 @@ type kafka struct {
 	after     func() // is called after each step that was applied
 }
 
-func newKafka(t *testing.T, rnd *rand.Rand) *kafka {
+func newKafka(t *testing.T, rnd *dice) *kafka {
 	return &kafka{
 		t: t, rnd: rnd, published: map[string]int{}, times: map[string]time.Time{}, seen: map[string]time.Time{},
 		ledgers: map[string]offsets.Ledger{}, requests: map[string]offsets.Request{}, refuse: map[string]bool{},
@@ -161,6 +197,8 @@ var errDoubt = errors.New("the commit's answer was lost")
 
 func (k *kafka) Commit(_ context.Context, s *Step) error {
 	time.Sleep(time.Duration(k.rnd.IntN(20)) * time.Millisecond)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for _, e := range s.Events {
 		if k.refuse[e.Event.ID] {
 			return &RefusedError{ID: e.Event.ID, Topic: "raw", Size: 11 << 20, Limit: 10 << 20}

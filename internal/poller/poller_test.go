@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"testing"
@@ -18,7 +17,7 @@ import (
 // lost, applied or not, processes that die, and downtime. After each step the
 // ledger's invariants hold; at the end every event that was shown is there once.
 func TestNothingLostNothingTwice(t *testing.T) {
-	seeds := 16
+	seeds := 8
 	if s := os.Getenv("POLLER_SEEDS"); s != "" {
 		seeds, _ = strconv.Atoi(s)
 	}
@@ -31,19 +30,19 @@ func TestNothingLostNothingTwice(t *testing.T) {
 }
 
 func driveModel(t *testing.T, seed uint64) {
-	rnd := rand.New(rand.NewPCG(seed, 1))
+	rnd := roll(seed)
 	a, k := newAPI(t, rnd), newKafka(t, rnd)
 	a.fail, k.doubt = 0.1*rnd.Float64(), 0.1*rnd.Float64()
 	start := time.Now()
 	back, length := time.Duration(1+rnd.IntN(30))*time.Hour, time.Duration(1+rnd.IntN(12))*time.Hour
 	for i := range 400 + rnd.IntN(800) {
-		at := start.Add(-back - time.Hour + upTo(rnd, back+length+time.Hour))
+		at := start.Add(-back - time.Hour + rnd.upTo(back+length+time.Hour))
 		visible := at
 		switch rnd.IntN(6) {
 		case 0:
-			visible = at.Add(upTo(rnd, time.Minute))
+			visible = at.Add(rnd.upTo(time.Minute))
 		case 1:
-			visible = at.Add(upTo(rnd, 55*time.Minute))
+			visible = at.Add(rnd.upTo(55 * time.Minute))
 		}
 		a.add("type=configuration", fmt.Sprintf("event-%d", i), at, visible)
 	}
@@ -51,11 +50,11 @@ func driveModel(t *testing.T, seed uint64) {
 	k.after = func() { checkLedgers(t, k, cfg) }
 	stats := NewStats(cfg.PollOverlap, cfg.SweepAges)
 	for time.Since(start) < length {
-		ctx, kill := context.WithTimeout(t.Context(), upTo(rnd, 2*time.Hour))
+		ctx, kill := context.WithTimeout(t.Context(), rnd.upTo(2*time.Hour))
 		lead(ctx, t, cfg, a, k, stats)
 		kill()
 		if rnd.IntN(3) == 0 {
-			time.Sleep(upTo(rnd, 3*time.Hour)) // downtime
+			time.Sleep(rnd.upTo(3 * time.Hour)) // downtime
 		}
 	}
 	// Long enough for the last sweep, with nothing failing.
@@ -81,8 +80,6 @@ func driveModel(t *testing.T, seed uint64) {
 		t.Errorf("%d of %d ids are still remembered", n, len(k.published))
 	}
 }
-
-func upTo(rnd *rand.Rand, d time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(d))) }
 
 // checkLedgers checks what must hold after every step.
 func checkLedgers(t *testing.T, k *kafka, cfg Config) {
