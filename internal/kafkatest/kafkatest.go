@@ -5,8 +5,7 @@
 // It promises a cluster that has answered before Start returns and that is gone when the test ends. It refuses
 // to know what is tested: nothing here depends on another package of this module.
 //
-// StartRegistry starts a schema registry beside it. What is started is fetched by scripts/kafka-install and
-// scripts/registry-install; tests that use it carry the build tag "kafka".
+// The jars are fetched by scripts/kafka-install; tests that use Start carry the build tag "kafka".
 package kafkatest
 
 import (
@@ -38,6 +37,7 @@ type Options struct {
 	Nodes      int               // 1 (default) or 3
 	Properties map[string]string // set on every node, over the defaults
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
+	Users      map[string]string // passwords by name, for SecureBrokers
 }
 
 // Cluster is a running Apache Kafka. Its methods may be called from several goroutines, but not two for the same node.
@@ -81,6 +81,15 @@ func (c *Cluster) Brokers() []string {
 	return addrs
 }
 
+// SecureBrokers returns the addresses at which clients must log in by SASL PLAIN, as one of Options.Users.
+func (c *Cluster) SecureBrokers() []string {
+	var addrs []string
+	for _, n := range c.nodes {
+		addrs = append(addrs, n.secure)
+	}
+	return addrs
+}
+
 // Kill ends node i at once, as a crash does.
 func (c *Cluster) Kill(i int) {
 	c.nodes[i].signal(os.Kill)
@@ -117,22 +126,27 @@ func (c *Cluster) configure(options Options, lib string) {
 	var id [16]byte
 	_, _ = rand.Read(id[:])
 	clusterID := base64.RawURLEncoding.EncodeToString(id[:])
-	ports := freePorts(c.tb, 3*options.Nodes)
+	const each = 4
+	ports := freePorts(c.tb, each*options.Nodes)
 	var quorum []string
 	for i := range options.Nodes {
-		quorum = append(quorum, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[3*i+2]))
+		quorum = append(quorum, fmt.Sprintf("%d@127.0.0.1:%d", i+1, ports[each*i+2]))
 	}
 	for i := range options.Nodes {
 		n := &node{id: i + 1, clusterID: clusterID, lib: lib, dir: c.tb.TempDir(), heap: 256}
 		if options.Nodes > 1 {
 			n.heap = 192
 		}
-		n.listen = fmt.Sprintf("127.0.0.1:%d", ports[3*i])
+		n.listen = fmt.Sprintf("127.0.0.1:%d", ports[each*i])
 		n.advertised = n.listen
 		if c.Proxy != nil {
 			n.advertised = c.Proxy.Forward(n.listen)
 		}
-		properties := n.defaults(ports[3*i:], options.Nodes, strings.Join(quorum, ","))
+		n.secure = fmt.Sprintf("127.0.0.1:%d", ports[each*i+3])
+		properties := n.defaults(ports[each*i:], options.Nodes, strings.Join(quorum, ","))
+		if options.Users != nil {
+			n.login(properties, options.Users)
+		}
 		maps.Copy(properties, options.Properties)
 		var text bytes.Buffer
 		for _, k := range slices.Sorted(maps.Keys(properties)) {
@@ -146,7 +160,7 @@ func (c *Cluster) configure(options Options, lib string) {
 }
 
 // defaults are a small node's properties: quick to start and to notice a death, replicated where there are replicas.
-// ports are the client's, the other brokers' and the controllers'.
+// ports are the client's, the other brokers', the controllers' and that of clients that log in.
 func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string {
 	replicas, minISR := fmt.Sprint(nodes), fmt.Sprint(nodes/2+1)
 	return map[string]string{
@@ -181,6 +195,19 @@ func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",
 	}
+}
+
+// login adds a listener that lets only these users in.
+func (n *node) login(properties, users map[string]string) {
+	module := "org.apache.kafka.common.security.plain.PlainLoginModule required"
+	for name, password := range users {
+		module += fmt.Sprintf(" user_%s=%q", name, password)
+	}
+	properties["listeners"] += ",SECURE://" + n.secure
+	properties["advertised.listeners"] += ",SECURE://" + n.secure
+	properties["listener.security.protocol.map"] += ",SECURE:SASL_PLAINTEXT"
+	properties["listener.name.secure.sasl.enabled.mechanisms"] = "PLAIN"
+	properties["listener.name.secure.plain.sasl.jaas.config"] = module + ";"
 }
 
 // each does something with all nodes at once and ends the test if one fails, with that node's log.
@@ -241,19 +268,13 @@ func (c *Cluster) ask(n *node) error {
 // jars returns the folder that scripts/kafka-install fills.
 func jars(tb testing.TB) string {
 	tb.Helper()
-	return cached(tb, filepath.Join("kafka", "lib"), "pom.xml", "scripts/kafka-install")
-}
-
-// cached returns a folder of .cache that a script has filled; proof is what the script writes last.
-func cached(tb testing.TB, folder, proof, script string) string {
-	tb.Helper()
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")
-	dir := filepath.Join(root, ".cache", folder)
-	if _, err := os.Stat(filepath.Join(dir, proof)); err != nil {
-		tb.Fatalf("kafkatest: nothing in %s; run %s", dir, script)
+	lib := filepath.Join(root, ".cache", "kafka", "lib")
+	if _, err := os.Stat(filepath.Join(lib, "pom.xml")); err != nil {
+		tb.Fatalf("kafkatest: no Kafka in %s; run scripts/kafka-install", lib)
 	}
-	return dir
+	return lib
 }
 
 // freePorts returns ports that nothing listened on a moment ago.
