@@ -5,7 +5,8 @@
 // It promises a cluster that has answered before Start returns and that is gone when the test ends. It refuses
 // to know what is tested: nothing here depends on another package of this module.
 //
-// The jars are fetched by scripts/kafka-install; tests that use Start carry the build tag "kafka".
+// StartRegistry starts a schema registry beside it. What is started is fetched by scripts/kafka-install and
+// scripts/registry-install; tests that use it carry the build tag "kafka".
 package kafkatest
 
 import (
@@ -268,13 +269,19 @@ func (c *Cluster) ask(n *node) error {
 // jars returns the folder that scripts/kafka-install fills.
 func jars(tb testing.TB) string {
 	tb.Helper()
+	return cached(tb, filepath.Join("kafka", "lib"), "pom.xml", "scripts/kafka-install")
+}
+
+// cached returns a folder of .cache that a script has filled; proof is what the script writes last.
+func cached(tb testing.TB, folder, proof, script string) string {
+	tb.Helper()
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")
-	lib := filepath.Join(root, ".cache", "kafka", "lib")
-	if _, err := os.Stat(filepath.Join(lib, "pom.xml")); err != nil {
-		tb.Fatalf("kafkatest: no Kafka in %s; run scripts/kafka-install", lib)
+	dir := filepath.Join(root, ".cache", folder)
+	if _, err := os.Stat(filepath.Join(dir, proof)); err != nil {
+		tb.Fatalf("kafkatest: nothing in %s; run %s", dir, script)
 	}
-	return lib
+	return dir
 }
 
 // freePorts returns ports that nothing listened on a moment ago.

@@ -49,15 +49,29 @@ func (n *node) format() error {
 
 // start runs the node in the background. Its end is seen through done.
 func (n *node) start() error {
-	logFile, err := os.OpenFile(n.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	cmd := exec.Command("java", fmt.Sprintf("-Xmx%dm", n.heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-Dlog4j2.level=WARN", "-cp", n.lib+"/*", "kafka.Kafka", n.properties())
+	done, err := launch(cmd, n.log())
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("java", fmt.Sprintf("-Xmx%dm", n.heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-Dlog4j2.level=WARN", "-cp", n.lib+"/*", "kafka.Kafka", n.properties())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.proc, n.done = cmd.Process, done
+	return nil
+}
+
+// launch starts a JVM that writes to a log. done is closed when it has ended, which it does with this process at the
+// latest (on Linux).
+func launch(cmd *exec.Cmd, log string) (done chan struct{}, err error) {
+	logFile, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.SysProcAttr = dieWithParent()
-	started, done := make(chan error, 1), make(chan struct{})
+	started := make(chan error, 1)
+	done = make(chan struct{})
 	go func() {
 		// The kernel ends the child when the thread that started it ends, so this goroutine keeps its thread.
 		runtime.LockOSThread()
@@ -71,12 +85,9 @@ func (n *node) start() error {
 		}
 	}()
 	if err := <-started; err != nil {
-		return fmt.Errorf("java: %w", err)
+		return nil, fmt.Errorf("java: %w", err)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.proc, n.done = cmd.Process, done
-	return nil
+	return done, nil
 }
 
 func (n *node) signal(s os.Signal) {
