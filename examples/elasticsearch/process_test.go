@@ -4,6 +4,7 @@ package elasticsearch
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -100,13 +101,19 @@ func eventually(t *testing.T, within time.Duration, what string, try func() erro
 	}
 }
 
-// freeAddr is an address on loopback that nothing listened on a moment ago.
+// freeAddr is an address on loopback that nothing listened on a moment ago. A JVM takes long to bind it, so it is none
+// of those that the kernel gives to outgoing connections meanwhile (from 32768 on, unless it is told otherwise).
 func freeAddr(t *testing.T) (addr string, port string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := fmt.Sprint(15000 + rand.IntN(17000))
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		return l.Addr().String(), port
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no free port")
+	return "", ""
 }
