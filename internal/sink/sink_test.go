@@ -1,0 +1,258 @@
+package sink
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/txn"
+)
+
+const (
+	rawTopic, changesTopic, offsetsTopic = "raw", "changes", "offsets"
+	partitions                           = 3
+)
+
+// rig is a Sink on an embedded broker whose raw topic takes small records only.
+type rig struct {
+	*Sink
+	brokers []string
+}
+
+func newRig(t *testing.T, cfg Config) *rig {
+	t.Helper()
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, rawTopic, changesTopic), kfake.SeedTopics(1, offsetsTopic),
+		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	cluster := txn.Dial(txn.Config{Brokers: fake.ListenAddrs()})
+	t.Cleanup(cluster.Close)
+	producer, err := cluster.NewProducer(txn.ProducerConfig{TransactionalID: "sink", Compression: txn.LZ4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(producer.Close)
+	if err := producer.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	encoder, err := codec.NewEncoder(codec.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Org = "acme"
+	cfg.Raw, cfg.Changes, cfg.Offsets = Topic{rawTopic, partitions}, Topic{changesTopic, partitions}, Topic{offsetsTopic, 1}
+	return &rig{New(cfg, producer, encoder), fake.ListenAddrs()}
+}
+
+// publication is an event of this JSON, read in an interval that begins at its time.
+func publication(t *testing.T, body string) poller.Publication {
+	t.Helper()
+	var doc jsonscan.Doc
+	if err := doc.Parse([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	ev := audit.NewEvent(doc.Root())
+	at := ev.Time
+	if at.IsZero() {
+		at = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	}
+	return poller.Publication{Event: &ev, At: at, Remember: at}
+}
+
+// read is what a read-committed consumer of another make finds in a topic, n records.
+func (r *rig) read(t *testing.T, topic string, n int) []*kgo.Record {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var records []*kgo.Record
+	for len(records) < n {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			t.Fatalf("%d of %d records of %s: %v", len(records), n, topic, err)
+		}
+		records = append(records, fetches.Records()...)
+	}
+	return records
+}
+
+const queueEvent = `{"auditId":"1b4e28ba-2fa1-11d2-883f-0016d3cca427","timestamp":"2026-01-15T14:32:10.123Z","action":"Update",` +
+	`"entityType":"queue","entityId":"q-1", "before":{"name":"a","n":1},"after":{"name":"b","n":2}}`
+
+func headers(r *kgo.Record) string {
+	var b strings.Builder
+	for _, h := range r.Headers {
+		fmt.Fprintf(&b, "%s=%s ", h.Key, h.Value)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func TestStepIsWrittenWhole(t *testing.T) {
+	r := newRig(t, Config{})
+	pub := publication(t, queueEvent)
+	ledger := offsets.Ledger{Start: pub.At}.Cover(audit.Interval{From: pub.At, To: pub.At.Add(time.Second)})
+	step := &poller.Step{
+		Events: []poller.Publication{pub}, Ledgers: map[string]offsets.Ledger{"s": ledger}, Forget: []string{"old"},
+		Remember: []poller.Remembered{{ID: "again", At: pub.At}}, Done: []string{"work"}, Token: []byte("sealed"),
+	}
+	before := time.Now().Truncate(time.Millisecond)
+	if err := r.Commit(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(queueEvent))
+	want := "audit-id=1b4e28ba-2fa1-11d2-883f-0016d3cca427 org=acme entity-type=queue action=Update event-time=2026-01-15T14:32:10.123Z sha256=" + hex.EncodeToString(sum[:])
+	raw := r.read(t, rawTopic, 1)[0]
+	if string(raw.Value) != queueEvent || string(raw.Key) != pub.Event.ID || headers(raw) != want {
+		t.Errorf("raw record %s: %s\n%s", raw.Key, raw.Value, headers(raw))
+	}
+	if raw.Timestamp.Before(before) || raw.Partition != txn.Partition([]byte("q-1"), partitions) {
+		t.Errorf("raw record at %s in partition %d", raw.Timestamp, raw.Partition)
+	}
+	for i, change := range r.read(t, changesTopic, 2) {
+		id, index, count, err := codec.Position(change.Value)
+		if err != nil || id != pub.Event.ID || index != i || count != 2 || string(change.Key) != fmt.Sprintf("%s:%d", id, i) ||
+			change.Partition != raw.Partition || headers(change) != want {
+			t.Errorf("change %d: %s is %d of %d of %s: %v\n%s", i, change.Key, index, count, id, err, headers(change))
+		}
+	}
+	state := offsets.NewState("acme")
+	state.IDs.Add("old", pub.At)
+	for _, rec := range r.read(t, offsetsTopic, 6) {
+		if err := state.Apply(rec.Key, rec.Value); err != nil {
+			t.Error(err)
+		}
+	}
+	if !state.IDs.Has(pub.Event.ID) || !state.IDs.Has("again") || state.IDs.Has("old") || string(state.Token) != "sealed" ||
+		len(state.Requests) != 0 || !state.Ledgers["s"].Covered.Contains(pub.At) {
+		t.Errorf("the offsets topic says %+v", state)
+	}
+	if changes, problems, _ := r.Totals(); changes != 2 || problems != 0 || len(r.Recent()) != 2 {
+		t.Errorf("%d changes, %d problems, %d recent", changes, problems, len(r.Recent()))
+	}
+}
+
+// An event that lacks everything has neither header nor entity.
+func TestHeadersWithoutValueAreLeftOut(t *testing.T) {
+	r := newRig(t, Config{})
+	pub := publication(t, `{"x":1}`)
+	if err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{pub}}); err != nil {
+		t.Fatal(err)
+	}
+	raw := r.read(t, rawTopic, 1)[0]
+	var names []string
+	for _, h := range raw.Headers {
+		names = append(names, h.Key)
+	}
+	if got := strings.Join(names, " "); got != "audit-id org sha256 error" {
+		t.Errorf("headers %s", got)
+	}
+	if raw.Partition != txn.Partition(raw.Key, partitions) {
+		t.Errorf("an event without an entity is in partition %d", raw.Partition)
+	}
+}
+
+func TestEventTime(t *testing.T) {
+	r := newRig(t, Config{EventTime: true})
+	past, future := publication(t, queueEvent), publication(t, `{"auditId":"f","timestamp":"2999-01-01T00:00:00Z"}`)
+	if err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{past, future}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, rec := range r.read(t, rawTopic, 2) {
+		switch string(rec.Key) {
+		case "f":
+			if rec.Timestamp.After(time.Now()) {
+				t.Errorf("a record is dated %s, later than now", rec.Timestamp)
+			}
+		default:
+			if !rec.Timestamp.Equal(past.At) {
+				t.Errorf("a record is dated %s, its event %s", rec.Timestamp, past.At)
+			}
+		}
+	}
+}
+
+// What a topic does not take is named, nothing of its step is written, and the
+// step goes through without it.
+func TestTooLargeIsNamed(t *testing.T) {
+	r := newRig(t, Config{})
+	noise := make([]byte, 40_000)
+	seed := sha256.Sum256(nil)
+	for i := range noise {
+		if i%32 == 0 {
+			seed = sha256.Sum256(seed[:])
+		}
+		noise[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[seed[i%32]&63] // it cannot be compressed much
+	}
+	small, huge := publication(t, queueEvent), publication(t, `{"auditId":"huge","note":"`+string(noise)+`"}`)
+	step := &poller.Step{Events: []poller.Publication{small, huge}}
+	err := r.Commit(t.Context(), step)
+	var refused *poller.RefusedError
+	if !errors.As(err, &refused) || refused.ID != "huge" || refused.Topic != rawTopic || refused.Size < 20_000 {
+		t.Fatalf("%v: %+v", err, refused)
+	}
+	step.Events = step.Events[:1]
+	if err := r.Commit(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.read(t, rawTopic, 1); len(got) != 1 || string(got[0].Key) != small.Event.ID {
+		t.Errorf("raw topic: %v", got)
+	}
+}
+
+func TestFencedEndsTheTerm(t *testing.T) {
+	r := newRig(t, Config{})
+	cluster := txn.Dial(txn.Config{Brokers: r.brokers})
+	defer cluster.Close()
+	newer, err := cluster.NewProducer(txn.ProducerConfig{TransactionalID: "sink"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer newer.Close()
+	if err := newer.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err = r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{publication(t, queueEvent)}})
+	if !errors.Is(err, txn.ErrFenced) {
+		t.Errorf("Commit of a fenced sink: %v", err)
+	}
+}
+
+// The newest fifty change records are shown, and only committed ones.
+func TestRecent(t *testing.T) {
+	var r recent
+	r.start()
+	for i := range 120 {
+		r.add([]byte{byte(i)})
+	}
+	if len(r.newest()) != 0 {
+		t.Error("records are shown that were not committed")
+	}
+	r.keep()
+	r.start()
+	r.add([]byte{200})
+	r.keep()
+	got := r.newest()
+	if len(got) != recentChanges || got[0][0] != 200 || got[1][0] != 119 || got[49][0] != 71 {
+		t.Errorf("%v", got)
+	}
+}
