@@ -126,6 +126,7 @@ func (c *Topic) read(org *sandbox.Org, from, to time.Time) [][]byte {
 		"dateFrom": {from.UTC().Format(audit.TimeFormat)}, "dateTo": {to.UTC().Format(audit.TimeFormat)},
 	}
 	var events [][]byte
+	seen := map[string]bool{} // an id that is used twice is published once
 	for {
 		var page struct {
 			Entities []json.RawMessage
@@ -134,8 +135,11 @@ func (c *Topic) read(org *sandbox.Org, from, to time.Time) [][]byte {
 		r := httptest.NewRequest("GET", "/api/v2/auditlogs?"+query.Encode(), nil)
 		r.Header.Set("Authorization", "Bearer "+token.AccessToken)
 		ask(r, &page)
-		for _, e := range page.Entities {
-			events = append(events, e)
+		for _, body := range page.Entities {
+			if id := c.event(body).ID; !seen[id] {
+				seen[id] = true
+				events = append(events, body)
+			}
 		}
 		if page.NextPage == "" {
 			return events
@@ -177,9 +181,7 @@ func (c *Topic) transact(at time.Time, end kgo.TransactionEndTry, events [][]byt
 // Records are the change records of one event, as internal/sink writes them.
 func (c *Topic) Records(body []byte, at time.Time) []*kgo.Record {
 	c.t.Helper()
-	var doc jsonscan.Doc
-	c.must(doc.Parse(body))
-	event := audit.NewEvent(doc.Root())
+	event := c.event(body)
 	meta := c.encoder.Normalise(&event, at)
 	key := meta.EntityID
 	if len(key) == 0 {
@@ -194,6 +196,13 @@ func (c *Topic) Records(body []byte, at time.Time) []*kgo.Record {
 		}
 	}
 	return records
+}
+
+func (c *Topic) event(body []byte) audit.Event {
+	c.t.Helper()
+	var doc jsonscan.Doc
+	c.must(doc.Parse(body))
+	return audit.NewEvent(doc.Root())
 }
 
 // Foreign writes a record that is no change.
