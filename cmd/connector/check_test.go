@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -220,5 +222,33 @@ func TestCheckColours(t *testing.T) {
 	checkPrinter{&b, true}.print(doctor.Check{Name: "n", Status: doctor.Failed, Detail: "d"})
 	if !strings.HasPrefix(b.String(), "\x1b[31mfailed \x1b[0m  n ") {
 		t.Errorf("%q", b.String())
+	}
+}
+
+// TestCheckProcess: the process's exit codes, and hosts that speak TLS.
+func TestCheckProcess(t *testing.T) {
+	s := newScene(t, nil, unlimited())
+	secure := httptest.NewTLSServer(s.world.Org)
+	defer secure.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, authority, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})))
+	s.env["GENESYS_API_URL"], s.env["GENESYS_LOGIN_URL"], s.env["SSL_CERT_FILE"] = secure.URL, secure.URL, authority
+	for _, c := range []struct {
+		variable, value string
+		code            int
+		says            string
+	}{
+		{"LOG_LEVEL", "debug", exitDone, ", TLS 1.3\n"},
+		{"GENESYS_CLIENT_SECRET", "wrong", exitFailed, "failed   token"},
+		{"GENESYS_AUDIT_API", "soap", exitUsage, "GENESYS_AUDIT_API: "},
+	} {
+		before := s.env[c.variable]
+		s.env[c.variable] = c.value
+		child := s.spawn("check")
+		_ = child.Wait() // its exit code is looked at
+		if code := child.ProcessState.ExitCode(); code != c.code || !strings.Contains(child.out.String(), c.says) {
+			t.Errorf("%s=%s: exit code %d, want %d\n%s", c.variable, c.value, code, c.code, child.out)
+		}
+		s.env[c.variable] = before
 	}
 }
