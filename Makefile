@@ -20,7 +20,7 @@ generate: ## Rewrite what is generated: docs/configuration.md, cmd/connector/con
 
 .PHONY: fmt
 fmt: ## Format the code
-	gofmt -s -w cmd internal schemas
+	gofmt -s -w cmd internal schemas examples bench docs helm
 
 .PHONY: lint
 lint: ## Say what can be said of the code without running it
@@ -42,14 +42,23 @@ test-kafka: ## Test against real Apache Kafka, which is fetched (Java 17, Maven)
 test-browser: ## Test the status page in Chromium, which is installed (Debian); screenshots go to dist/screenshots
 	scripts/test-tagged browser -timeout $(TIMEOUT) $(FLAGS)
 
+.PHONY: test-connect
+test-connect: ## Test the way to OpenSearch: Kafka, Connect, registry and search, all fetched (JDK 17, Maven)
+	scripts/test-tagged connect -timeout $(TIMEOUT) $(FLAGS)
+
+.PHONY: test-siem
+test-siem: ## Test the SIEM example against rsyslog (Debian)
+	scripts/test-tagged siem -timeout $(TIMEOUT) $(FLAGS)
+
 .PHONY: bench
 bench: ## Measure what needs no other component
 	go test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(FLAGS) \
 	  $$(grep -rl --include='*_test.go' '^func Benchmark' cmd internal | xargs -n 1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: bench-kafka
-bench-kafka: ## Measure against real Apache Kafka
-	scripts/test-tagged kafka bench -timeout $(TIMEOUT) $(FLAGS)
+bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka
+	scripts/kafka-install
+	go run ./bench
 
 .PHONY: check-helm
 check-helm: ## Lint, render and validate the Helm chart
