@@ -77,33 +77,23 @@ func (k Kafka) examineBrokers(e examination) (usable bool) {
 		brokers := k.Cluster.Brokers(ctx)
 		var reached []string
 		for _, b := range brokers {
-			if errors.Is(b.Err, txn.ErrUnauthorized) {
+			switch {
+			case b.Err == nil:
+				usable = true
+			case errors.Is(b.Err, txn.ErrUnauthorized):
 				refused = b.Err
+			default:
+				continue
 			}
-			if b.Err == nil || errors.Is(b.Err, txn.ErrUnauthorized) {
-				reached = append(reached, b.Addr)
-			}
-			usable = usable || b.Err == nil
-		}
-		encryption := "not encrypted"
-		if k.TLS {
-			encryption = "TLS"
+			reached = append(reached, b.Addr)
 		}
 		if len(reached) > 0 {
+			encryption := map[bool]string{true: "TLS", false: "not encrypted"}[k.TLS]
 			f.ok(strings.Join(reached, ", ") + ", " + encryption)
 		}
 		for _, b := range brokers {
-			if slices.Contains(reached, b.Addr) {
-				continue
-			}
-			detail, hint := fmt.Sprintf("%s: %v", b.Addr, innermost(ctx, b.Err)), k.brokerHint(b.Err)
-			switch {
-			case !b.Configured:
-				f.fail(detail+" (the cluster says that a broker is there)", hint+"; are advertised.listeners of that broker addresses that this machine reaches?")
-			case len(reached) > 0:
-				f.warn(detail, hint)
-			default:
-				f.fail(detail, hint)
+			if !slices.Contains(reached, b.Addr) {
+				unreached(ctx, f, b, len(reached) > 0)
 			}
 		}
 	})
@@ -111,18 +101,34 @@ func (k Kafka) examineBrokers(e examination) (usable bool) {
 		e.skip("no broker is reached", nameSASL)
 		return false
 	}
-	e.judge(nameSASL, func(f *finding) {
-		switch {
-		case refused != nil:
-			f.fail(k.Mechanism+": "+innermost(e.ctx, refused).Error(),
-				"are KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD those of a user that the cluster has, with this mechanism?")
-		case k.Mechanism == "":
-			f.ok("not used")
-		default:
-			f.ok(k.Mechanism + ": logged in")
-		}
-	})
+	e.judge(nameSASL, func(f *finding) { k.login(e.ctx, f, refused) })
 	return usable
+}
+
+// unreached tells of a broker that is not reached. One of several addresses is no
+// harm; one that the cluster names may lead what is written to.
+func unreached(ctx context.Context, f *finding, b txn.Broker, others bool) {
+	detail, hint := fmt.Sprintf("%s: %v", b.Addr, innermost(ctx, b.Err)), brokerHint(b.Err)
+	switch {
+	case !b.Configured:
+		f.fail(detail+" (the cluster says that a broker is there)", hint+" Are advertised.listeners of that broker addresses that this machine reaches?")
+	case others:
+		f.warn(detail, hint)
+	default:
+		f.fail(detail, hint)
+	}
+}
+
+func (k Kafka) login(ctx context.Context, f *finding, refused error) {
+	switch {
+	case refused != nil:
+		f.fail(k.Mechanism+": "+innermost(ctx, refused).Error(),
+			"are KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD those of a user that the cluster has, with this mechanism?")
+	case k.Mechanism == "":
+		f.ok("not used")
+	default:
+		f.ok(k.Mechanism + ": logged in")
+	}
 }
 
 // innermost is the innermost error: what the network or Kafka said, without our own words around it.
@@ -148,7 +154,7 @@ func innermost(ctx context.Context, err error) error {
 var errNoAnswer = errors.New("no answer in time")
 
 // brokerHint is what to do about a broker that cannot be reached.
-func (k Kafka) brokerHint(err error) string {
+func brokerHint(err error) string {
 	switch {
 	case is[*net.DNSError](err):
 		return "does this machine's DNS know the host in KAFKA_BROKERS?"
