@@ -126,6 +126,7 @@ func (c *Cluster) configure(options Options, lib string) {
 	c.tb.Helper()
 	var id [16]byte
 	_, _ = rand.Read(id[:])
+	id[0] &= 0x7f // or it may begin with a dash, which the storage tool takes for an option
 	clusterID := base64.RawURLEncoding.EncodeToString(id[:])
 	const each = 4
 	ports := freePorts(c.tb, each*options.Nodes)
