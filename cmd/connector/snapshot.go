@@ -127,7 +127,7 @@ func kind(f poller.Failure) web.Kind {
 		return web.Credentials
 	case f.What == "schema registry":
 		return web.Registry
-	case errors.Is(f.Err, txn.ErrRetry), errors.Is(f.Err, txn.ErrAbort), errors.Is(f.Err, txn.ErrFatal):
+	case f.What == "replica group", errors.Is(f.Err, txn.ErrRetry), errors.Is(f.Err, txn.ErrAbort), errors.Is(f.Err, txn.ErrFatal):
 		return web.Kafka
 	}
 	return web.API

@@ -76,7 +76,15 @@ func New(cfg Config) *Replica {
 // Run takes part in the election and leads when elected, until ctx ends or an
 // error says that only another configuration can help.
 func (r *Replica) Run(ctx context.Context) error {
-	election := r.cfg.Cluster.NewElection(r.cfg.Election)
+	part := r.cfg.Election
+	part.Contact = func(err error) {
+		if err != nil {
+			r.cfg.Stats.Failed("replica group", err)
+			return
+		}
+		r.cfg.Stats.Succeeded("replica group")
+	}
+	election := r.cfg.Cluster.NewElection(part)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.follow(ctx)
@@ -106,6 +114,7 @@ func configuration(err error) bool {
 // lead leads term after term, until ownership is lost (ctx ends), a newer
 // replica has fenced this one, or the configuration is wrong.
 func (r *Replica) lead(ctx context.Context) error {
+	defer r.cfg.Stats.Succeeded("kafka") // what hinders leading does not hinder a standby
 	f := r.unfollow()
 	for backoff := time.Second; ; backoff = min(2*backoff, time.Minute) {
 		began := time.Now()

@@ -36,6 +36,8 @@ type ElectionConfig struct {
 	GroupID        string
 	Topic          string        // the owner of its only partition is active
 	SessionTimeout time.Duration // after which a dead active replica is replaced; 10 s
+	// Contact, where set, is told how each contact with the group went: nil, or why there was none.
+	Contact func(error)
 }
 
 // Election makes this replica one of a group of which one is active. It is a consumer group whose members keep the
@@ -93,6 +95,9 @@ func (e *Election) Run(ctx context.Context, lead func(context.Context) error) er
 		err := e.takePart(ctx, lead)
 		if ctx.Err() != nil {
 			break
+		}
+		if !errors.Is(err, errSteppedDown) {
+			e.contact(err)
 		}
 		pause := e.pauseAfter(err)
 		e.log.Warn("election interrupted", zap.Error(err), zap.Duration("pause", pause))
@@ -203,10 +208,17 @@ func (e *Election) startLeading(ctx context.Context, lead func(context.Context) 
 // by itself and is then given back.
 func (e *Election) heard() {
 	e.joinBackoff = 0
+	e.contact(nil)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.leading && !e.sessionLost {
 		e.session.Reset(e.config.SessionTimeout)
+	}
+}
+
+func (e *Election) contact(err error) {
+	if e.config.Contact != nil {
+		e.config.Contact(err)
 	}
 }
 
