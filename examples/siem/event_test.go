@@ -156,10 +156,8 @@ func parseCEF(t *testing.T, message string) (header []string, extensions map[str
 	}
 	extensions = map[string]string{}
 	keys := regexp.MustCompile(`(?:^| )([A-Za-z0-9]+)=`)
-	rest, starts := parts[2], [][]int(nil)
-	for _, at := range keys.FindAllStringSubmatchIndex(rest, -1) {
-		starts = append(starts, at)
-	}
+	rest := parts[2]
+	starts := keys.FindAllStringSubmatchIndex(rest, -1)
 	for i, at := range starts {
 		end := len(rest)
 		if i+1 < len(starts) {
