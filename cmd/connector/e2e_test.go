@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -135,6 +136,44 @@ func (c *child) end(sig syscall.Signal) error {
 	return c.Wait()
 }
 
+// emitting makes events all the time until stop is called.
+func (s *scene) emitting() (stop func()) {
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() { // ends with quit
+		defer close(ended)
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-quit:
+				tick.Stop()
+				return
+			case <-tick.C:
+				s.world.Org.Emit(3)
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(quit); <-ended })
+}
+
+// transactions counts how those ended that wrote to the offsets topic, which each
+// does. One in whose midst the connector was killed was aborted for it.
+func (s *scene) transactions() (committed, aborted int) {
+	s.Helper()
+	records, err := readLog(s.Context(), s.brokers, s.env["KAFKA_TOPIC_OFFSETS"])
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, r := range records {
+		switch {
+		case !r.Attrs.IsControl():
+		case binary.BigEndian.Uint16(r.Key[2:]) == 1: // behind the version: 0 aborted, 1 committed
+			committed++
+		default:
+			aborted++
+		}
+	}
+	return committed, aborted
+}
+
 // published waits until every event that is visible stands in Kafka, and then judges.
 func (s *scene) published(within time.Duration) {
 	s.Helper()
@@ -157,10 +196,12 @@ func (s *scene) published(within time.Duration) {
 	}
 }
 
-func TestEveryEventOnceWithEveryOddity(t *testing.T) {
+func TestEveryEventOnceWithEveryOddity(t *testing.T) { everyOddity(t, nil) }
+
+func everyOddity(t *testing.T, brokers []string) {
 	o := unlimited()
 	o.Odd, o.OtherTypes = 0.2, -1
-	s := newScene(t, nil, o)
+	s := newScene(t, brokers, o)
 	now := time.Now()
 	s.world.Org.Backfill(3000, now.Add(-20*time.Hour), now.Add(-time.Minute))
 	for i, name := range sandbox.Oddities() {

@@ -110,39 +110,45 @@ func killAtRandom(t *testing.T, brokers []string, kills int) {
 	t.Logf("seed %d (set CONNECTOR_TEST_SEED to repeat)", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	o := unlimited()
-	o.Seed, o.OtherTypes, o.Latency = seed, -1, 2*time.Millisecond
+	o.Seed, o.OtherTypes, o.Latency = seed, -1, 10*time.Millisecond
 	o.Lateness = sandbox.Lateness{Probability: 0.1, Min: 100 * time.Millisecond, Max: 4 * time.Second}
 	s := newScene(t, brokers, o)
-	s.env["BACKFILL_CHUNK"], s.env["SWEEP_AGES"] = "10m", "5s,30s"
+	s.env["BACKFILL_CHUNK"], s.env["SWEEP_AGES"] = "1m", "5s,30s" // so short that many lives have something to backfill
 	now := time.Now()
 	s.world.Org.Backfill(20_000, now.Add(-23*time.Hour), now.Add(-time.Second))
 	if err := s.world.Org.Inject(sandbox.RandomFaults(0.004)...); err != nil {
 		t.Fatal(err)
 	}
+	stop := s.emitting()
+	defer stop()
 	for i := range kills {
 		c := s.spawn("run")
 		// From before it has joined the group to well into reading.
 		moment := time.Duration(rnd.Int64N(int64(2500 * time.Millisecond)))
 		time.Sleep(moment)
-		s.world.Org.Emit(rnd.IntN(30))
 		if err := c.end(syscall.SIGKILL); c.ProcessState.Exited() {
 			t.Fatalf("kill %d: the connector ended by itself: %v\n%s", i, err, c.out)
 		}
 	}
+	stop()
 	s.world.Org.ClearFaults()
 	c := s.spawn("run")
-	s.published(45 * time.Second)
+	s.published(90 * time.Second)
 	if err := c.end(syscall.SIGTERM); err != nil {
 		t.Errorf("after SIGTERM: %v\n%s", err, c.out)
 	}
 	s.published(0)
+	committed, aborted := s.transactions()
+	t.Logf("%d kills, %d transactions committed, %d aborted", kills, committed, aborted)
 }
 
 // TestGracefulStopIsQuick stops a connector in the middle of a backfill.
-func TestGracefulStopIsQuick(t *testing.T) {
+func TestGracefulStopIsQuick(t *testing.T) { gracefulStop(t, nil) }
+
+func gracefulStop(t *testing.T, brokers []string) {
 	o := unlimited()
 	o.OtherTypes, o.Latency = -1, 50*time.Millisecond
-	s := newScene(t, nil, o)
+	s := newScene(t, brokers, o)
 	s.env["BACKFILL_CHUNK"] = "10m"
 	now := time.Now()
 	s.world.Org.Backfill(5000, now.Add(-23*time.Hour), now)

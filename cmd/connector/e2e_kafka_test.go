@@ -1,0 +1,191 @@
+//go:build kafka
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"genesys-audit-connector/internal/kafkatest"
+)
+
+// TestOnRealKafka is what holds on the embedded broker, and what only a real one
+// can show, one after the other on one node of Apache Kafka.
+func TestOnRealKafka(t *testing.T) {
+	kafka := kafkatest.Start(t, kafkatest.Options{})
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *kafkatest.Cluster)
+	}{
+		{"every oddity", func(t *testing.T, k *kafkatest.Cluster) { everyOddity(t, k.Brokers()) }},
+		{"topics", testTopics},
+		{"graceful stop", func(t *testing.T, k *kafkatest.Cluster) { gracefulStop(t, k.Brokers()) }},
+		{"failover after kill -9", testKilled},
+		{"failover after SIGTERM", testStopped},
+		{"a zombie stands by", testZombie},
+		{"rolling restart", testRollingRestart},
+		{"killed at random moments", func(t *testing.T, k *kafkatest.Cluster) { killAtRandom(t, k.Brokers(), kills(50)) }},
+		{"broker away", testBrokerAway}, // the last: it stops the broker
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, kafka) })
+	}
+}
+
+// instance is a connector in a process of its own whose status page can be asked.
+type instance struct {
+	*child
+	addr string
+}
+
+func (s *scene) instance() *instance {
+	s.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.env["HTTP_ADDR"] = l.Addr().String()
+	_ = l.Close()
+	r := &instance{s.spawn("run"), s.env["HTTP_ADDR"]}
+	s.Cleanup(func() {
+		if r.ProcessState == nil {
+			_ = r.Process.Signal(syscall.SIGCONT)
+			_ = r.end(syscall.SIGKILL)
+		}
+	})
+	return r
+}
+
+// status asks the replica; a nil lastError is "".
+func (r *instance) status() (role, lastError string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.addr+"/api/status", nil)
+	if err != nil {
+		return "", "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var doc struct {
+		Role      string  `json:"role"`
+		LastError *string `json:"lastError"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
+		return "", "", err
+	}
+	if doc.LastError != nil {
+		lastError = *doc.LastError
+	}
+	return doc.Role, lastError, nil
+}
+
+func (r *instance) is(role string) func() bool {
+	return func() bool {
+		now, _, err := r.status()
+		return err == nil && now == role
+	}
+}
+
+// alive fails the test where the process has ended.
+func (s *scene) alive(replicas ...*instance) {
+	s.Helper()
+	for _, r := range replicas {
+		if err := r.Process.Signal(syscall.Signal(0)); err != nil {
+			s.Fatalf("a replica has ended: %v\n%s", err, tailOf(r.out.String()))
+		}
+	}
+}
+
+// awaited waits until done says so and tells how long that took.
+func (s *scene) awaited(within time.Duration, what string, done func() bool) time.Duration {
+	s.Helper()
+	began := time.Now()
+	for !done() {
+		if time.Since(began) > within {
+			s.Fatalf("%s: not within %s; the connector said:\n%s", what, within, tailOf(s.child.out.String()))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+// inKafka waits until all these events stand in the raw topic and tells how long that took.
+func (s *scene) inKafka(within time.Duration, ids []string) time.Duration {
+	s.Helper()
+	return s.awaited(within, "the new events in Kafka", func() bool {
+		records, err := readTopic(s.Context(), s.brokers, s.env["KAFKA_TOPIC_RAW"])
+		if err != nil {
+			return false
+		}
+		there := map[string]bool{}
+		for _, r := range records {
+			there[string(r.Key)] = true
+		}
+		for _, id := range ids {
+			if !there[id] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// testBrokerAway starts the connector without a broker and takes the broker away
+// later: run waits both times and loses nothing.
+func testBrokerAway(t *testing.T, kafka *kafkatest.Cluster) {
+	o := unlimited()
+	o.OtherTypes = -1
+	s := newScene(t, kafka.Brokers(), o)
+	s.world.Org.Backfill(500, time.Now().Add(-20*time.Hour), time.Now())
+	kafka.Stop(0)
+	r := s.instance()
+	told := func() bool {
+		_, lastError, err := r.status()
+		resp, readyErr := http.Get("http://" + r.addr + "/readyz")
+		if err != nil || readyErr != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return lastError != "" && resp.StatusCode == http.StatusServiceUnavailable
+	}
+	s.awaited(30*time.Second, "the replica says what is wrong", told)
+	kafka.Restart(0)
+	s.published(60 * time.Second)
+
+	kafka.Kill(0)
+	s.world.Org.Emit(50)
+	s.awaited(30*time.Second, "the replica says what is wrong", told)
+	s.alive(r)
+	kafka.Restart(0)
+	s.published(60 * time.Second)
+	if err := r.end(syscall.SIGTERM); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, tailOf(r.out.String()))
+	}
+}
+
+// refusedWith runs a connector that has to end with 2 and tells what it said.
+func (s *scene) refusedWith(words ...string) {
+	s.Helper()
+	c := s.spawn("run")
+	kill := time.AfterFunc(30*time.Second, func() { _ = c.Process.Kill() })
+	defer kill.Stop()
+	err := c.Wait()
+	if c.ProcessState.ExitCode() != exitUsage {
+		s.Errorf("it ended with %v, not %d\n%s", err, exitUsage, tailOf(c.out.String()))
+	}
+	lines := strings.Split(strings.TrimSpace(c.out.String()), "\n")
+	last := strings.Join(lines[max(0, len(lines)-3):], "\n")
+	for _, word := range words {
+		if !strings.Contains(last, word) {
+			s.Errorf("%q is not in what it said last:\n%s", word, last)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+//go:build kafka
+
+package main
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"genesys-audit-connector/internal/kafkatest"
+)
+
+const (
+	sessionTimeout = 4 * time.Second
+	// takeover is what a replica may take beside the session timeout until it publishes.
+	takeover = 2 * time.Second
+)
+
+// pair is an organisation and two replicas that have published what there was.
+func pair(t *testing.T, kafka *kafkatest.Cluster) (s *scene, active, standby *instance) {
+	o := unlimited()
+	o.OtherTypes, o.Odd = -1, -1
+	s = newScene(t, kafka.Brokers(), o)
+	s.env["KAFKA_SESSION_TIMEOUT"] = sessionTimeout.String()
+	s.world.Org.Backfill(500, time.Now().Add(-20*time.Hour), time.Now())
+	active = s.instance()
+	s.awaited(30*time.Second, "the first replica is active", active.is("active"))
+	standby = s.instance()
+	s.awaited(30*time.Second, "the second one stands by", standby.is("standby"))
+	s.published(30 * time.Second)
+	return s, active, standby
+}
+
+func testKilled(t *testing.T, kafka *kafkatest.Cluster) {
+	s, active, standby := pair(t, kafka)
+	killed := time.Now()
+	_ = active.end(syscall.SIGKILL)
+	s.inKafka(sessionTimeout+30*time.Second, s.world.Org.Emit(20))
+	took := time.Since(killed)
+	t.Logf("published again %s after kill -9, at a session timeout of %s", took.Round(time.Millisecond), sessionTimeout)
+	if took > sessionTimeout+takeover {
+		t.Errorf("that is more than %s", sessionTimeout+takeover)
+	}
+	s.published(20 * time.Second)
+	s.alive(standby)
+}
+
+func testStopped(t *testing.T, kafka *kafkatest.Cluster) {
+	s, active, standby := pair(t, kafka)
+	stopped := time.Now()
+	if err := active.end(syscall.SIGTERM); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, tailOf(active.out.String()))
+	}
+	s.inKafka(30*time.Second, s.world.Org.Emit(20))
+	took := time.Since(stopped)
+	t.Logf("published again %s after SIGTERM", took.Round(time.Millisecond))
+	if took > takeover {
+		t.Errorf("that is more than %s", takeover)
+	}
+	s.published(20 * time.Second)
+	s.alive(standby)
+}
+
+// testZombie freezes the active replica while it publishes, so that it may be in
+// the middle of a transaction, lets the other take over, and thaws it.
+func testZombie(t *testing.T, kafka *kafkatest.Cluster) {
+	s, active, standby := pair(t, kafka)
+	stop := s.emitting()
+	defer stop()
+	s.inKafka(30*time.Second, s.world.Org.Emit(1))
+	_ = active.Process.Signal(syscall.SIGSTOP)
+	frozen := time.Now()
+	s.inKafka(sessionTimeout+30*time.Second, s.world.Org.Emit(1))
+	t.Logf("published again %s after SIGSTOP", time.Since(frozen).Round(time.Millisecond))
+	_ = active.Process.Signal(syscall.SIGCONT)
+	s.awaited(30*time.Second, "the zombie stands by", active.is("standby"))
+	s.awaited(30*time.Second, "the other is active", standby.is("active"))
+	stop()
+	s.published(60 * time.Second)
+	s.alive(active, standby)
+
+	// It is a standby like any other: it takes over again.
+	if err := standby.end(syscall.SIGTERM); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, tailOf(standby.out.String()))
+	}
+	s.inKafka(30*time.Second, s.world.Org.Emit(20))
+	s.published(20 * time.Second)
+	s.alive(active)
+}
+
+// testRollingRestart replaces three replicas one after the other while events happen.
+func testRollingRestart(t *testing.T, kafka *kafkatest.Cluster) {
+	s, first, second := pair(t, kafka)
+	replicas := []*instance{first, second, s.instance()}
+	stop := s.emitting()
+	defer stop()
+	for i, r := range replicas {
+		if err := r.end(syscall.SIGTERM); err != nil {
+			t.Errorf("replica %d after SIGTERM: %v\n%s", i, err, tailOf(r.out.String()))
+		}
+		replicas[i] = s.instance()
+		s.awaited(30*time.Second, fmt.Sprintf("the new replica %d is warm", i), func() bool {
+			return replicas[i].is("standby")() || replicas[i].is("active")()
+		})
+	}
+	stop()
+	s.published(60 * time.Second)
+	active := 0
+	for _, r := range replicas {
+		s.alive(r)
+		if r.is("active")() {
+			active++
+		}
+	}
+	if active != 1 {
+		t.Errorf("%d replicas are active", active)
+	}
+}
