@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"net/url"
 	"reflect"
 	"strings"
 	"time"
+
+	"genesys-audit-connector/internal/genesys"
 )
 
 // readFiles sets the secrets that are given by NAME_FILE.
@@ -94,6 +97,10 @@ func (c *checker) checkGenesys() {
 	}
 	if (g.API == "query" || g.API == "realtime") && set("GENESYS_FILTER") {
 		c.warn("GENESYS_FILTER has no effect with GENESYS_AUDIT_API=" + g.API + "; GENESYS_SERVICES selects there")
+	}
+	var wrong *genesys.ValueError
+	if (g.API == "auditlogs" || g.API == "auto") && !c.reader.wrong("GENESYS_FILTER") && errors.As(genesys.CheckFilter(g.Filter), &wrong) {
+		c.reader.add("GENESYS_FILTER", "%s %s; expected %s", quoted(wrong.Value), wrong.Reason, wrong.Suggestion)
 	}
 	if g.RateLimit.Requests != 0 && g.RateReserve >= g.RateLimit.Requests {
 		c.warn("GENESYS_RATE_RESERVE leaves nothing of GENESYS_RATE_LIMIT: only one request per 2 s, or none, will be sent")

@@ -25,6 +25,16 @@ func parseFilter(expression string) (filter, error) {
 	return f, nil
 }
 
+// CheckFilter says what is known to be wrong with a filter expression without
+// asking the API: a *ValueError.
+func CheckFilter(expression string) error {
+	f, err := parseFilter(expression)
+	if err != nil {
+		return err
+	}
+	return f.checkKnown()
+}
+
 // String is the expression as it is sent.
 func (f filter) String() string {
 	parts := make([]string, len(f))
