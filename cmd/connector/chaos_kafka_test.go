@@ -163,7 +163,8 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	return c
 }
 
-// chaosFaults are all that the API does to a request, each seldom.
+// chaosFaults are all that the API does to a request, each once in the
+// beginning and seldom from then on.
 func chaosFaults() []sandbox.Fault {
 	const each = 0.006
 	faults := sandbox.RandomFaults(each)
@@ -181,7 +182,15 @@ func chaosFaults() []sandbox.Fault {
 		f.Endpoint, f.Probability = sandbox.EndpointToken, 0.05
 		faults = append(faults, f)
 	}
-	return faults
+	var once []sandbox.Fault
+	for i, f := range faults {
+		f.Probability, f.Count, f.Skip = 0, 1, 4*i // requests apart
+		if f.Endpoint == sandbox.EndpointToken {
+			f.Skip = 0
+		}
+		once = append(once, f)
+	}
+	return append(once, faults...)
 }
 
 // rage carries out the plan. What is hit while it is down already is left alone.
@@ -390,6 +399,11 @@ func (c *chaos) print(events int, struck map[sandbox.FaultKind]int) {
 	for _, kind := range slices.Sorted(maps.Keys(struck)) {
 		sum += struck[kind]
 		lines = append(lines, line("API fault "+string(kind), struck[kind]))
+	}
+	for _, kind := range sandbox.FaultKinds {
+		if struck[kind] == 0 {
+			lines = append(lines, line("API fault "+string(kind), 0))
+		}
 	}
 	c.Logf("seed %d, %s:\n%s\n%s", c.seed, time.Since(c.began).Round(time.Second), strings.Join(lines, "\n"), line("API faults in all", sum))
 }
