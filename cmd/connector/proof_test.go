@@ -118,14 +118,27 @@ func (v verdict) String() string {
 
 func first(ids []string) []string { return ids[:min(3, len(ids))] }
 
+// decoderFor reads the changes as they are framed: by a registry's id, or single-object encoded.
+func decoderFor(c content) *codec.Decoder {
+	var framing []byte
+	for _, records := range c.changes {
+		if v := records[0].Value; len(v) > 5 && v[0] == 0 {
+			framing = v[:5]
+		}
+		break
+	}
+	decoder, err := codec.NewDecoder(framing)
+	if err != nil {
+		panic(err)
+	}
+	return decoder
+}
+
 // judge holds the content against what the API showed: each event once, its
 // bytes equal to the first showing's or another's, its changes complete.
 func judge(c content, shown map[string]sandbox.Truth) verdict {
 	var v verdict
-	decoder, err := codec.NewDecoder(nil)
-	if err != nil {
-		panic(err)
-	}
+	decoder := decoderFor(c)
 	for id, truth := range shown {
 		records := c.raw[id]
 		switch {

@@ -23,9 +23,12 @@ import fastavro
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
 def json_default(value):
     if isinstance(value, datetime.datetime):
-        return int(value.timestamp() * 1000)
+        return (value - EPOCH) // datetime.timedelta(milliseconds=1)
     raise TypeError(f"{type(value)} is not JSON")
 
 
