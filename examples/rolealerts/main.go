@@ -1,0 +1,146 @@
+// Command rolealerts tells people of changes of roles, and of who has them, as
+// they happen: by webhook (Slack), PagerDuty, or on standard out. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"genesys-audit-connector/examples/consumer"
+)
+
+// config is the environment. An output is used when its address, or key, is set.
+type config struct {
+	Kafka     consumer.Config
+	Group     string `env:"KAFKA_CONSUMER_GROUP, default=genesys-rolealerts"`
+	StartFrom string `env:"START_FROM, default=latest"`
+	Rules     string `env:"RULES_FILE, default=rules.yaml"`
+	// Events that were older than this when they were published are history, not news.
+	MaxAge time.Duration `env:"ALERT_MAX_AGE, default=24h"`
+
+	WebhookURL    string `env:"WEBHOOK_URL"`
+	WebhookFormat string `env:"WEBHOOK_FORMAT, default=slack"` // or json
+	PagerDutyURL  string `env:"PAGERDUTY_URL, default=https://events.pagerduty.com/v2/enqueue"`
+	PagerDutyKey  string `env:"PAGERDUTY_ROUTING_KEY"`
+	Stdout        bool   `env:"OUTPUT_STDOUT, default=false"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, envconfig.OsLookuper(), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "rolealerts:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run reads the topic once for each output, in a consumer group of its own: one
+// that is down holds up nobody else.
+func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
+	var c config
+	if err := consumer.Load(ctx, env, &c); err != nil {
+		return err
+	}
+	rules, err := LoadRules(c.Rules)
+	if err != nil {
+		return err
+	}
+	outputs, err := c.outputs(stdout)
+	if err != nil {
+		return err
+	}
+	log, err := zap.NewProduction()
+	if err != nil {
+		return err
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	for name, out := range outputs {
+		kafka := c.Kafka
+		kafka.GroupID, kafka.StartFrom = c.Group+"-"+name, c.StartFrom
+		kafka.Log = log.With(zap.String("output", name))
+		// Bursts are counted over all partitions, and over restarts.
+		kafka.Exclusive, kafka.Recall = true, rules.Memory()
+		a := &alerter{out: out, evaluator: newEvaluator(rules, c.MaxAge)}
+		all.Go(func() error { return consumer.Run(ctx, kafka, a.handle) })
+	}
+	return all.Wait()
+}
+
+func (c *config) outputs(stdout io.Writer) (map[string]output, error) {
+	outputs := map[string]output{}
+	if c.WebhookURL != "" {
+		if c.WebhookFormat != "slack" && c.WebhookFormat != "json" {
+			return nil, errors.New("WEBHOOK_FORMAT: slack or json is expected")
+		}
+		if err := checkURL("WEBHOOK_URL", c.WebhookURL); err != nil {
+			return nil, err
+		}
+		outputs["webhook"] = &webhook{client: newClient(), url: c.WebhookURL, format: c.WebhookFormat}
+	}
+	if c.PagerDutyKey != "" {
+		if err := checkURL("PAGERDUTY_URL", c.PagerDutyURL); err != nil {
+			return nil, err
+		}
+		outputs["pagerduty"] = &pagerDuty{client: newClient(), url: c.PagerDutyURL, routingKey: c.PagerDutyKey}
+	}
+	if c.Stdout {
+		outputs["stdout"] = printer{stdout}
+	}
+	if len(outputs) == 0 {
+		return nil, errors.New("no output: set WEBHOOK_URL, PAGERDUTY_ROUTING_KEY or OUTPUT_STDOUT=true")
+	}
+	return outputs, nil
+}
+
+// checkURL does not quote the URL: Slack's are secrets.
+func checkURL(variable, text string) error {
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%s: a URL like https://host/path is expected", variable)
+	}
+	return nil
+}
+
+// alerter shows changes to the evaluator and sends what it finds.
+type alerter struct {
+	out output
+
+	mu        sync.Mutex // partitions are handled at the same time
+	evaluator *evaluator
+}
+
+// handle is a consumer.Handler. It returns after each change that was worth an
+// alert, so that this is committed at once: what a crash repeats is then one
+// change's alerts at most.
+func (a *alerter) handle(ctx context.Context, messages []consumer.Message) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range messages {
+		m := &messages[i]
+		alerts := a.evaluator.alerts(m)
+		for _, alert := range alerts {
+			if !m.Recalled { // else it was sent in an earlier life
+				if err := a.out.send(ctx, alert); err != nil {
+					return i, fmt.Errorf("alert %s of %s: %w", alert.Key, m.AuditID, err)
+				}
+			}
+			alert.markSent()
+		}
+		if len(alerts) > 0 && !m.Recalled {
+			return i + 1, nil
+		}
+	}
+	return len(messages), nil
+}
