@@ -83,7 +83,7 @@ rules:
 `
 
 // spawn runs the program as a process.
-func spawn(t testing.TB, topic *consumertest.Topic, webhook, rules string) *exec.Cmd {
+func spawn(t testing.TB, brokers []string, topic, webhook, rules string) *exec.Cmd {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
@@ -91,7 +91,7 @@ func spawn(t testing.TB, topic *consumertest.Topic, webhook, rules string) *exec
 	}
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childVariable+"=1",
-		"KAFKA_BROKERS="+strings.Join(topic.Brokers, ","), "KAFKA_TOPIC_CHANGES="+topic.Name, "KAFKA_SESSION_TIMEOUT=1s",
+		"KAFKA_BROKERS="+strings.Join(brokers, ","), "KAFKA_TOPIC_CHANGES="+topic, "KAFKA_SESSION_TIMEOUT=1s",
 		"START_FROM=earliest", "RULES_FILE="+path, "WEBHOOK_URL="+webhook, "WEBHOOK_FORMAT=json")
 	child.Stderr = logOf(t)
 	if err := child.Start(); err != nil {
@@ -141,7 +141,7 @@ func TestKilledBetweenSendAndCommit(t *testing.T) {
 			}
 			topic.Abort(topic.Grants(5)...)
 			topic.Commit(topic.Grants(grants)...)
-			child := spawn(t, topic, url, crashRules)
+			child := spawn(t, topic.Brokers, topic.Name, url, crashRules)
 			for range kills {
 				select {
 				case fired := <-cut:
@@ -151,7 +151,7 @@ func TestKilledBetweenSendAndCommit(t *testing.T) {
 				}
 				_ = child.Process.Signal(syscall.SIGKILL)
 				_ = child.Wait()
-				child = spawn(t, topic, url, crashRules)
+				child = spawn(t, topic.Brokers, topic.Name, url, crashRules)
 			}
 			consumertest.Await(t, "all alerts", 20*time.Second, func() bool { return topic.Lag(testGroup) == 0 })
 			_ = child.Process.Signal(syscall.SIGTERM)
@@ -196,7 +196,7 @@ func TestReceiverFails(t *testing.T) {
 	attempt := 0
 	r.before = func(int) bool { attempt++; return attempt%3 != 0 }
 	topic.Commit(topic.Grants(20)...)
-	child := spawn(t, topic, url, crashRules)
+	child := spawn(t, topic.Brokers, topic.Name, url, crashRules)
 	consumertest.Await(t, "all alerts", 25*time.Second, func() bool { return topic.Lag(testGroup) == 0 })
 	_ = child.Process.Signal(syscall.SIGTERM)
 	if err := child.Wait(); err != nil {
