@@ -75,12 +75,8 @@ func (r *Reader) Poll(ctx context.Context, maxWait time.Duration, fn func(*Recor
 }
 
 func (r *Reader) poll(ctx context.Context, maxWait time.Duration, fn func(*Record) error) error {
-	if r.offset < 0 {
-		offset, err := r.listOffset(ctx, r.offset)
-		if err != nil {
-			return err
-		}
-		r.offset = offset
+	if err := r.resolve(ctx); err != nil {
+		return err
 	}
 	answer, err := r.fetch(ctx, maxWait)
 	if err != nil {
@@ -98,6 +94,18 @@ func (r *Reader) poll(ctx context.Context, maxWait time.Duration, fn func(*Recor
 	}
 	r.highWatermark = answer.highWatermark
 	return r.deliver(answer, fn)
+}
+
+// resolve turns First and Last into a number.
+func (r *Reader) resolve(ctx context.Context) error {
+	if r.offset >= 0 {
+		return nil
+	}
+	offset, err := r.listOffset(ctx, r.offset)
+	if err == nil {
+		r.offset = offset
+	}
+	return err
 }
 
 func (r *Reader) fetch(ctx context.Context, maxWait time.Duration) (*fetched, error) {
@@ -182,8 +190,10 @@ func (r *Reader) deliverBatch(view *batchView, fn func(*Record) error) error {
 func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 	var end int64
 	err := persist(ctx, func() (err error) {
-		end, err = r.listOffset(ctx, Last)
-		return err
+		if end, err = r.listOffset(ctx, Last); err != nil {
+			return err
+		}
+		return r.resolve(ctx) // an empty partition is at its end already: nothing to wait for
 	})
 	if err != nil {
 		return fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)

@@ -339,6 +339,21 @@ func TestReaderPositions(t *testing.T) {
 }
 
 // Retention and compaction leave gaps; a partition may begin beyond 0, and a batch may have lost its last records.
+// An empty partition is read to its end without waiting for records: a topic may have many.
+func TestReadToEndOfNothing(t *testing.T) {
+	fake, _ := fakeKafka(t, 1)
+	fake.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		t.Error("a fetch")
+		fake.KeepControl()
+		return nil, nil, false
+	})
+	for _, from := range []int64{First, Last} {
+		if lines := ownLines(t, fake.ListenAddrs(), topicWide, 0, from); len(lines) > 0 {
+			t.Errorf("%d records", len(lines))
+		}
+	}
+}
+
 func TestReaderOverGaps(t *testing.T) {
 	fake, _ := fakeKafka(t, 1)
 	cluster := dialFake(t, fake)
