@@ -270,8 +270,6 @@ func (c *chaos) ended(r *child, sig syscall.Signal) {
 	}
 }
 
-func tailOf(text string) string { return text[max(0, len(text)-4000):] }
-
 func (c *chaos) troubleBroker(m move) {
 	if !c.broker.TryLock() {
 		return

@@ -3,9 +3,6 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -18,7 +15,7 @@ import (
 // TestOnRealKafka is what holds on the embedded broker, and what only a real one
 // can show, one after the other on one node of Apache Kafka.
 func TestOnRealKafka(t *testing.T) {
-	kafka := kafkatest.Start(t, kafkatest.Options{})
+	kafka := kafkatest.Start(t, kafkatest.Options{Proxy: true})
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *kafkatest.Cluster)
@@ -30,67 +27,20 @@ func TestOnRealKafka(t *testing.T) {
 		{"failover after SIGTERM", testStopped},
 		{"a zombie stands by", testZombie},
 		{"rolling restart", testRollingRestart},
-		{"killed at random moments", func(t *testing.T, k *kafkatest.Cluster) { killAtRandom(t, k.Brokers(), kills(50)) }},
+		{"killed at random moments", testKilledAtRandom},
 		{"broker away", testBrokerAway}, // the last: it stops the broker
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, kafka) })
 	}
 }
 
-// instance is a connector in a process of its own whose status page can be asked.
-type instance struct {
-	*child
-	addr string
-}
-
-func (s *scene) instance() *instance {
-	s.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.env["HTTP_ADDR"] = l.Addr().String()
-	_ = l.Close()
-	r := &instance{s.spawn("run"), s.env["HTTP_ADDR"]}
-	s.Cleanup(func() {
-		if r.ProcessState == nil {
-			_ = r.Process.Signal(syscall.SIGCONT)
-			_ = r.end(syscall.SIGKILL)
-		}
-	})
-	return r
-}
-
-// status asks the replica; a nil lastError is "".
-func (r *instance) status() (role, lastError string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.addr+"/api/status", nil)
-	if err != nil {
-		return "", "", err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", "", err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var doc struct {
-		Role      string  `json:"role"`
-		LastError *string `json:"lastError"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
-		return "", "", err
-	}
-	if doc.LastError != nil {
-		lastError = *doc.LastError
-	}
-	return doc.Role, lastError, nil
-}
-
-func (r *instance) is(role string) func() bool {
-	return func() bool {
-		now, _, err := r.status()
-		return err == nil && now == role
+// testKilledAtRandom kills the connector 50 times. Every request to the broker is
+// held back a little, so that many a kill strikes between two requests of a transaction.
+func testKilledAtRandom(t *testing.T, kafka *kafkatest.Cluster) {
+	kafka.Proxy.Delay(10 * time.Millisecond)
+	defer kafka.Proxy.Delay(0)
+	if n := kills(50); killAtRandom(t, kafka.Brokers(), n) < n/10 {
+		t.Error("hardly a kill has cut a transaction: the test shows little")
 	}
 }
 
@@ -102,19 +52,6 @@ func (s *scene) alive(replicas ...*instance) {
 			s.Fatalf("a replica has ended: %v\n%s", err, tailOf(r.out.String()))
 		}
 	}
-}
-
-// awaited waits until done says so and tells how long that took.
-func (s *scene) awaited(within time.Duration, what string, done func() bool) time.Duration {
-	s.Helper()
-	began := time.Now()
-	for !done() {
-		if time.Since(began) > within {
-			s.Fatalf("%s: not within %s; the connector said:\n%s", what, within, tailOf(s.child.out.String()))
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return time.Since(began)
 }
 
 // inKafka waits until all these events stand in the raw topic and tells how long that took.

