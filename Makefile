@@ -64,6 +64,10 @@ bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka
 check-helm: ## Lint, render and validate the Helm chart
 	scripts/helm-check
 
+.PHONY: check-rules
+check-rules: ## Test the alert rules, and parse the dashboard's queries, with promtool (Debian, root)
+	scripts/check-rules
+
 .PHONY: check-image
 check-image: ## Build the image and start it (Debian, root)
 	scripts/image-check
