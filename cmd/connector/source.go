@@ -30,11 +30,10 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 	return genesys.New(cfg)
 }
 
-// baseline is how far back the filter may be tried out: well within what is
-// going to be read, so that nothing is looked at that is not published too.
+// baseline is how far back the filter may be tried out: only time that the tail
+// reads again at once, so that nothing is looked at that is not published too.
 func (a *app) baseline() time.Duration {
-	reach := a.reach()
-	return min(24*time.Hour, max(reach-10*time.Minute, reach/2, time.Millisecond))
+	return max(min(a.cfg.Poll.Overlap, a.reach()), time.Millisecond)
 }
 
 func text(s Secret) genesys.Secret { return func() (string, error) { return s.Value(), nil } }

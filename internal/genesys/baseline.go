@@ -17,8 +17,9 @@ import (
 
 // The dialect auditlogs has no list of what may stand in a filter, and answers
 // a wrong value with nothing. So the filter is checked by reading: first with
-// the filter as it is, over the last day, but nothing older than what is going
-// to be read anyway (Config.Baseline). If that finds nothing, without the
+// the filter as it is, over time that the tail is going to read anyway
+// (Config.Baseline): an event that is shown here first, late, would otherwise be
+// met by no reading. If that finds nothing, without the
 // conditions that may be wrong, over a month, to see what such events look like.
 
 const baselineSpanWide = 30 * day
@@ -48,6 +49,16 @@ func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 		return nil, err
 	}
 	return s, c.checkFilter(wide)
+}
+
+// warnOfTypes names types that are not documented.
+func (c *Client) warnOfTypes() {
+	for _, cond := range c.filter {
+		if !slices.Contains(knownTypes, cond.value) {
+			c.log.Warn("no event of this type was seen yet, and it is not a documented one", zap.String("variable", "GENESYS_FILTER"),
+				zap.String("type", cond.value), zap.Strings("documented", knownTypes))
+		}
+	}
 }
 
 // checkKnown refuses values of which no reading is needed to know that they are wrong.
