@@ -238,6 +238,26 @@ func TestWrongClockIsRewound(t *testing.T) {
 	})
 }
 
+// A clock that falls back behind what is forgotten must not publish it again.
+func TestClockBehindPublishesNothingTwice(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.cfg.SweepAges = []time.Duration{5 * time.Minute}
+		for i := range 60 {
+			at := b.start.Add(time.Duration(i) * time.Minute)
+			b.api.add(stream, fmt.Sprint("e", i), at, at)
+		}
+		b.lead(2 * time.Hour)
+		if len(b.kafka.seen) >= 60 {
+			t.Fatal("nothing was forgotten: the case shows nothing")
+		}
+		b.api.skew = -100 * time.Minute
+		b.lead(time.Minute)
+		b.api.skew = 0
+		b.lead(10 * time.Minute) // Commit complains of what comes twice
+		b.kafka.complete(b.api, b.start, b.start.Add(time.Hour), time.Hour)
+	})
+}
+
 func TestOffsetsTopicLostRawTopicKept(t *testing.T) {
 	inBubble(t, time.Hour, func(b *bench) {
 		for i := range 40 {

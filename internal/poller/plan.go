@@ -64,7 +64,8 @@ func resume(l offsets.Ledger, start, now time.Time, ages []time.Duration) offset
 }
 
 // rewind corrects a ledger that claims to have covered the future, as a wrong
-// clock of the API makes it do: what is not past yet has not been read.
+// clock of the API makes it do: what is not past yet has not been read. Its ids
+// must be read back first where they may be forgotten: see poll.
 func rewind(l offsets.Ledger, now time.Time) (offsets.Ledger, bool) {
 	if !l.Covered.Last().After(now.Add(clockTolerance)) {
 		return l, false
@@ -76,6 +77,7 @@ func rewind(l offsets.Ledger, now time.Time) (offsets.Ledger, bool) {
 	for age, mark := range l.Sweeps {
 		l.Sweeps[age] = earliest(mark, now.Add(-age))
 	}
+	l.Forgotten = earliest(l.Forgotten, now)
 	return l, true
 }
 

@@ -73,9 +73,14 @@ func (p *Poller) tailLoop(ctx context.Context, s audit.Stream) error {
 // poll reads the newest events of a stream once.
 func (p *Poller) poll(ctx context.Context, s audit.Stream) error {
 	now := p.now()
-	l, _ := p.ledger(s.Name)
-	l, stepped := rewind(l, now)
+	loaded, _ := p.ledger(s.Name)
+	l, stepped := rewind(loaded, now)
 	if stepped {
+		// It may be the clock that is wrong, and this time published and forgotten.
+		lost := audit.NewIntervalSet(audit.Interval{From: now, To: loaded.Forgotten})
+		if err := p.recall(ctx, lost); err != nil {
+			return err
+		}
 		p.log.Warn("the ledger reaches into the future of the API's clock; what is not past is read again",
 			zap.String("stream", s.Name), zap.Time("api_now", now))
 	}

@@ -24,7 +24,7 @@ func (p *Poller) Request(ctx context.Context, id string, r offsets.Request) erro
 	if r.Kind == offsets.KindRepair {
 		return p.persist(ctx, "repair", func() error { return p.repair(ctx, id, r) })
 	}
-	return p.want(ctx, id, r)
+	return p.persist(ctx, "backfill request", func() error { return p.want(ctx, id, r) })
 }
 
 // want makes the interval of a backfill wanted, as far as the tail has come.
