@@ -51,16 +51,6 @@ func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 	return s, c.checkFilter(wide)
 }
 
-// warnOfTypes names types that are not documented.
-func (c *Client) warnOfTypes() {
-	for _, cond := range c.filter {
-		if !slices.Contains(knownTypes, cond.value) {
-			c.log.Warn("no event of this type was seen yet, and it is not a documented one", zap.String("variable", "GENESYS_FILTER"),
-				zap.String("type", cond.value), zap.Strings("documented", knownTypes))
-		}
-	}
-}
-
 // checkKnown refuses values of which no reading is needed to know that they are wrong.
 func (f filter) checkKnown() error {
 	for _, c := range f {
