@@ -62,12 +62,13 @@ func (p *Poller) do(ctx context.Context, change func(*stepBuilder)) error {
 
 // commitLoop is the one place where anything becomes durable. It groups the
 // pages that are waiting into a step, commits it, and only then lets the memory
-// know. It ends with the first step whose fate is in doubt.
-func (p *Poller) commitLoop(ctx context.Context) error {
+// know. It ends with the first step whose fate is in doubt, or once ctx has ended
+// and everybody else is gone.
+func (p *Poller) commitLoop(ctx context.Context, alone <-chan struct{}) error {
 	b := newStepBuilder(p)
 	for {
 		b.reset()
-		if !b.gather(ctx) {
+		if !b.gather(ctx, alone) {
 			return nil
 		}
 		err := p.commit(ctx, b)
@@ -169,8 +170,10 @@ func (b *stepBuilder) reset() {
 }
 
 // gather waits for something to commit, then takes what else is waiting, the
-// tail first, until the step is full. false means that the term has ended.
-func (b *stepBuilder) gather(ctx context.Context) bool {
+// tail first, until the step is full. When the term has ended it still waits for
+// tasks, for a refresh token that was replaced meanwhile must not be lost; false
+// means that none can come any more.
+func (b *stepBuilder) gather(ctx context.Context, alone <-chan struct{}) bool {
 	select {
 	case d := <-b.p.urgent:
 		b.add(d)
@@ -185,7 +188,12 @@ func (b *stepBuilder) gather(ctx context.Context) bool {
 		case d := <-b.p.bulk:
 			b.add(d)
 		case <-ctx.Done():
-			return false
+			select {
+			case t := <-b.p.tasks:
+				b.addTask(t)
+			case <-alone:
+				return false
+			}
 		}
 	}
 	for len(b.step.Events) < stepEvents && b.bytes < stepBytes {

@@ -159,7 +159,11 @@ func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.Stat
 func (p *Poller) Run(parent context.Context) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	var wg sync.WaitGroup // all goroutines end with ctx
+	// The committer begins first and ends last: opening the source, and a login that
+	// is under way when the term ends, may have a refresh token to save.
+	var committer, wg sync.WaitGroup // all others end with ctx
+	alone := make(chan struct{})     // closed when they have
+	committer.Go(func() { cancel(p.commitLoop(ctx, alone)) })
 	run := func(f func(context.Context) error) {
 		wg.Go(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
@@ -167,7 +171,6 @@ func (p *Poller) Run(parent context.Context) error {
 			}
 		})
 	}
-	run(p.commitLoop) // first: opening the source may have to save a token
 	run(func(ctx context.Context) error {
 		streams, err := p.open(ctx)
 		if err != nil {
@@ -183,6 +186,8 @@ func (p *Poller) Run(parent context.Context) error {
 		return nil
 	})
 	wg.Wait()
+	close(alone)
+	committer.Wait()
 	if cause := context.Cause(ctx); cause != context.Cause(parent) {
 		return cause
 	}
