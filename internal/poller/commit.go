@@ -34,6 +34,9 @@ type delivery struct {
 	again bool
 	// repair, where it is not nil, is all that may be published of the page.
 	repair *repair
+	// fresh, where it is not nil, counts the events that were not published before.
+	// It belongs to the committer until done is closed.
+	fresh *int
 	// done is closed when the step that holds the page is durable and the page released.
 	done chan struct{}
 }
@@ -259,6 +262,9 @@ func (b *stepBuilder) add(d *delivery) {
 		}
 		b.pending[e.ID] = struct{}{}
 		b.step.Events = append(b.step.Events, pub)
+		if d.fresh != nil {
+			*d.fresh++
+		}
 		b.bytes += len(e.Raw)
 	}
 	if d.finish != nil {
@@ -311,6 +317,9 @@ func (b *stepBuilder) leaveOut(r *RefusedError) bool {
 // most n of them. It reports whether there may be more.
 func (b *stepBuilder) forget(n int) (more bool) {
 	streams := b.p.openStreams()
+	if b.p.recalling.Load() > 0 {
+		return false
+	}
 	if b.p.ids.Len() < rememberFreely && slices.ContainsFunc(streams, func(s audit.Stream) bool { return len(b.ledger(s.Name).Wanted) > 0 }) {
 		return false
 	}

@@ -64,11 +64,17 @@ func resume(l offsets.Ledger, start, now time.Time, ages []time.Duration) offset
 }
 
 // rewind corrects a ledger that claims to have covered the future, as a wrong
-// clock of the API makes it do: what is not past yet has not been read. Its ids
-// must be read back first where they may be forgotten: see poll.
-func rewind(l offsets.Ledger, now time.Time) (offsets.Ledger, bool) {
+// clock of the API makes it do: what is not past yet has not been read, and what
+// is past for less than the sweeps reach may have been read too early: they read
+// it again. The ids of again, from there on, must be remembered before the
+// ledger is changed: see stepBack.
+func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound offsets.Ledger, again audit.Interval, ahead bool) {
 	if !l.Covered.Last().After(now.Add(clockTolerance)) {
-		return l, false
+		return l, audit.Interval{}, false
+	}
+	again = audit.Interval{From: now.Add(-overlap), To: l.Forgotten}
+	for age := range l.Sweeps {
+		again.From = earliest(again.From, now.Add(-age))
 	}
 	l = l.Clone()
 	future := audit.Interval{From: now, To: l.Covered.Last()}
@@ -77,20 +83,20 @@ func rewind(l offsets.Ledger, now time.Time) (offsets.Ledger, bool) {
 	for age, mark := range l.Sweeps {
 		l.Sweeps[age] = earliest(mark, now.Add(-age))
 	}
-	l.Forgotten = earliest(l.Forgotten, now)
-	return l, true
+	l.Forgotten = earliest(l.Forgotten, again.From)
+	return l, again, true
 }
 
 // clockTolerance is by how much the estimate of the API's clock, whose Date
 // header counts in seconds, may step back without meaning anything.
 const clockTolerance = 2 * time.Second
 
-// tail is the interval that the next poll reads, and what it leaves behind for
+// newest is the interval that the next poll reads, and what it leaves behind for
 // the backfill because the newest covered instant is older than the overlap.
-func tail(l offsets.Ledger, now, edge time.Time, overlap time.Duration) (read, behind audit.Interval) {
+func newest(l offsets.Ledger, now, edge time.Time, overlap time.Duration) (read, behind audit.Interval) {
 	from := now.Add(-overlap)
-	if newest := l.Covered.Last(); !newest.Before(from) {
-		from = newest.Add(-overlap)
+	if covered := l.Covered.Last(); !covered.Before(from) {
+		from = covered.Add(-overlap)
 	}
 	// Nothing before Start was ordered, ids before Forgotten are not known any
 	// more, and what is older than retention is never asked for.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -125,6 +126,7 @@ type Poller struct {
 	ids          *offsets.IDs
 	refused      map[string]bool  // ids of events that a topic did not take
 	damaged      map[string]error // streams whose ledger cannot be read
+	recalling    atomic.Int32     // ids are being read back: nothing is forgotten while it is not 0
 
 	mu      sync.Mutex // protects what follows
 	ledgers map[string]offsets.Ledger
@@ -176,8 +178,9 @@ func (p *Poller) Run(parent context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, s := range streams {
-			run(func(ctx context.Context) error { return p.tailLoop(ctx, s) })
+		q := newTails(streams, p.cfg.PollInterval)
+		for range min(len(streams), tailsAtOnce) {
+			run(func(ctx context.Context) error { return p.tailLoop(ctx, q) })
 		}
 		run(func(ctx context.Context) error { return p.sweepLoop(ctx, streams) })
 		run(p.forgetLoop)
@@ -229,19 +232,22 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
 			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))
 	}
-	if err := p.persist(ctx, "raw topic", func() error { return p.recall(ctx, lost) }); err != nil {
+	// The first step writes the ledgers, so that a start that was promised once is kept.
+	err = p.persist(ctx, "raw topic", func() error {
+		return p.recall(ctx, lost, func(b *stepBuilder) {
+			for _, s := range streams {
+				b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return l })
+			}
+		})
+	})
+	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	p.streams = streams
 	p.mu.Unlock()
 	close(p.opened)
-	// The first step writes them, so that a start that was promised once is kept.
-	return streams, p.do(ctx, func(s *stepBuilder) {
-		for _, stream := range streams {
-			s.change(stream.Name, func(l offsets.Ledger) offsets.Ledger { return l })
-		}
-	})
+	return streams, nil
 }
 
 // now is the API's clock in whole milliseconds, the precision of its intervals.

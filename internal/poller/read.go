@@ -56,49 +56,24 @@ func (p *Poller) cover(ctx context.Context, like delivery) error {
 	})
 }
 
-// tailLoop polls the newest events of a stream until ctx ends.
-func (p *Poller) tailLoop(ctx context.Context, s audit.Stream) error {
-	for {
-		started := time.Now()
-		err := p.persist(ctx, "tail "+s.Name, func() error { return p.poll(ctx, s) })
-		if err != nil {
-			return err
-		}
-		if !sleep(ctx, p.cfg.PollInterval-time.Since(started)) {
-			return nil
-		}
+// coverInParts covers an interval that is more than can be read in one piece by
+// its halves, the earlier one first. Only the last part enters it in the ledger:
+// all before it is durable by then.
+func (p *Poller) coverInParts(ctx context.Context, like delivery) error {
+	err := p.cover(ctx, like)
+	i := like.read.Interval
+	if !errors.Is(err, ErrTooMuch) || i.Length() <= time.Millisecond {
+		return err
 	}
-}
-
-// poll reads the newest events of a stream once.
-func (p *Poller) poll(ctx context.Context, s audit.Stream) error {
-	now := p.now()
-	loaded, _ := p.ledger(s.Name)
-	l, stepped := rewind(loaded, now)
-	if stepped {
-		// It may be the clock that is wrong, and this time published and forgotten.
-		lost := audit.NewIntervalSet(audit.Interval{From: now, To: loaded.Forgotten})
-		if err := p.recall(ctx, lost); err != nil {
-			return err
-		}
-		p.log.Warn("the ledger reaches into the future of the API's clock; what is not past is read again",
-			zap.String("stream", s.Name), zap.Time("api_now", now))
+	half := i.From.Add(max(i.Length()/2, time.Millisecond).Truncate(time.Millisecond))
+	p.log.Info("an interval is read in parts", zap.String("stream", like.read.Stream), zap.Stringer("interval", i), zap.Error(err))
+	first, second := like, like
+	first.read.Interval.To, second.read.Interval.From = half, half
+	first.finish = nil
+	if err := p.coverInParts(ctx, first); err != nil {
+		return err
 	}
-	read, behind := tail(l, now, retentionEdge(now, s.Retention), p.cfg.PollOverlap)
-	if read.Empty() {
-		return nil
-	}
-	err := p.cover(ctx, delivery{
-		read: audit.Read{Stream: s.Name, Interval: read, Purpose: audit.Tail}, lateness: p.cfg.PollOverlap,
-		finish: func(l offsets.Ledger) offsets.Ledger {
-			l, _ = rewind(l, now)
-			return l.Cover(read).Want(behind)
-		},
-	})
-	if err == nil {
-		p.stats.polled(s.Name, time.Now())
-	}
-	return err
+	return p.coverInParts(ctx, second)
 }
 
 // sweepLoop reads again, at every age, what was covered when it was younger.
@@ -139,7 +114,7 @@ func (p *Poller) sweepOnce(ctx context.Context, s audit.Stream, age time.Duratio
 	if piece.Empty() {
 		return true, p.do(ctx, func(b *stepBuilder) { b.change(s.Name, finish) })
 	}
-	return true, p.cover(ctx, delivery{
+	return true, p.coverInParts(ctx, delivery{
 		read: audit.Read{Stream: s.Name, Interval: piece, Purpose: audit.Sweep}, lateness: age, finish: finish,
 	})
 }
@@ -198,13 +173,18 @@ func (p *Poller) persist(ctx context.Context, what string, try func() error) err
 		case errors.Is(err, ErrConfiguration):
 			return err
 		}
-		p.stats.failed(what, err)
-		wait := jitter(backoff)
-		p.log.Warn("reading failed, trying again", zap.String("what", what), zap.Error(err), zap.Duration("in", wait))
-		if !sleep(ctx, wait) {
+		if !sleep(ctx, p.setback(what, err, backoff)) {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// setback notes that something failed, and is how long to wait before it is tried again.
+func (p *Poller) setback(what string, err error, backoff time.Duration) time.Duration {
+	p.stats.failed(what, err)
+	wait := jitter(backoff)
+	p.log.Warn("reading failed, trying again", zap.String("what", what), zap.Error(err), zap.Duration("in", wait))
+	return wait
 }
 
 // jitter spreads a pause over its second half, so that replicas and chunks that

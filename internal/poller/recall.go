@@ -41,13 +41,21 @@ func unremembered(wanted audit.IntervalSet, stream string, ledgers map[string]of
 	return lost
 }
 
-// recall reads the ids of these intervals back from what was published, so that
-// reading the time again publishes nothing twice (invariant 4). It must come
-// before the intervals are wanted: the committer takes the ids in.
-func (p *Poller) recall(ctx context.Context, intervals audit.IntervalSet) error {
-	if len(intervals) == 0 {
-		return nil
+// recall reads the ids of these intervals back from what was published, and then
+// makes a change of the ledgers after which they may be read again: that
+// publishes nothing twice (invariant 4). Meanwhile nothing is forgotten.
+func (p *Poller) recall(ctx context.Context, intervals audit.IntervalSet, change func(*stepBuilder)) error {
+	p.recalling.Add(1)
+	defer p.recalling.Add(-1)
+	if len(intervals) > 0 {
+		if err := p.readBack(ctx, intervals); err != nil {
+			return err
+		}
 	}
+	return p.do(ctx, change)
+}
+
+func (p *Poller) readBack(ctx context.Context, intervals audit.IntervalSet) error {
 	started := time.Now()
 	ids := make(map[string]time.Time)
 	err := p.archive.Each(ctx, func(id string, at time.Time) error {

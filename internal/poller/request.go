@@ -36,10 +36,7 @@ func (p *Poller) want(ctx context.Context, id string, r offsets.Request) error {
 		wanted := audit.NewIntervalSet(iv).Subtract(ledgers[s.Name].Covered)
 		lost = lost.Union(unremembered(wanted, s.Name, ledgers))
 	}
-	if err := p.recall(ctx, lost); err != nil {
-		return err
-	}
-	return p.do(ctx, func(b *stepBuilder) {
+	return p.recall(ctx, lost, func(b *stepBuilder) {
 		b.step.Done = append(b.step.Done, id)
 		for _, s := range p.openStreams() {
 			b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return l.Want(iv) })
@@ -84,7 +81,7 @@ func (p *Poller) repair(ctx context.Context, id string, r offsets.Request) error
 		edge := retentionEdge(p.now(), s.Retention)
 		for from := latest(r.From, edge); from.Before(r.To); from = from.Add(p.longest(s)) {
 			piece := audit.Interval{From: from, To: earliest(r.To, from.Add(p.longest(s)))}
-			err := p.cover(ctx, delivery{
+			err := p.coverInParts(ctx, delivery{
 				read: audit.Read{Stream: s.Name, Interval: piece, Purpose: audit.Backfill}, again: true, repair: work,
 				finish: func(l offsets.Ledger) offsets.Ledger { return l },
 			})

@@ -1,0 +1,45 @@
+package poller
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"genesys-audit-connector/internal/offsets"
+)
+
+// Events that the memory takes for published, but that the raw topic has lost:
+// a repair publishes them and nothing else, however little one reading can take.
+func TestRepairPublishesWhatIsMissing(t *testing.T) {
+	for name, most := range map[string]time.Duration{"in one piece": 0, "in parts": 10 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, time.Hour, func(b *bench) {
+				for i := range 20 {
+					at := b.start.Add(time.Duration(i-60) * time.Minute)
+					b.api.add(stream, string(rune('a'+i)), at, at)
+				}
+				b.lead(5 * time.Minute)
+				for _, lost := range []string{"c", "h"} {
+					delete(b.kafka.published, lost)
+				}
+				b.api.tooMuch = most
+				ctx, stop := context.WithTimeout(b.Context(), 5*time.Minute)
+				defer stop()
+				b.kafka.requests["r"] = offsets.Request{}
+				done := make(chan error)
+				p := New(b.cfg, b.api, b.kafka, b.kafka, b.kafka.load(), b.stats)
+				go func() { done <- p.Run(ctx) }()
+				// "a" is asked for although it is there: it must not come twice.
+				err := p.Request(ctx, "r", offsets.Request{Kind: offsets.KindRepair, From: b.start.Add(-time.Hour), To: b.start, IDs: []string{"a", "c", "h"}})
+				if err != nil {
+					t.Errorf("the repair ended with %v", err)
+				}
+				<-done
+				if len(b.kafka.requests) > 0 {
+					t.Error("the request was not tombstoned")
+				}
+				b.kafka.complete(b.api, b.start.Add(-time.Hour), b.start, time.Hour)
+			})
+		})
+	}
+}

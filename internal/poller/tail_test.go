@@ -1,0 +1,130 @@
+package poller
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"genesys-audit-connector/internal/audit"
+)
+
+// simulate polls for a simulated time, with so many at once that take so long
+// each; news says whether a poll of the stream finds something. It counts the
+// polls, and the longest time that each stream waited from one to the next.
+func simulate(streams, atOnce int, interval, takes, length time.Duration, news func(stream int) bool) (polls []int, waited []time.Duration) {
+	var all []audit.Stream
+	index := make(map[string]int)
+	for i := range streams {
+		all = append(all, audit.Stream{Name: fmt.Sprint("s", i)})
+		index[all[i].Name] = i
+	}
+	q := newTails(all, interval)
+	polls, waited = make([]int, streams), make([]time.Duration, streams)
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	end := start.Add(length)
+	type flight struct {
+		t    *tail
+		ends time.Time
+	}
+	var flying []flight
+	last := make(map[int]time.Time)
+	for now := start; now.Before(end); now = now.Add(100 * time.Millisecond) {
+		for len(flying) > 0 && !flying[0].ends.After(now) {
+			events := 0
+			if news(index[flying[0].t.stream.Name]) {
+				events = 3
+			}
+			q.polled(flying[0].t, events)
+			flying = flying[1:]
+		}
+		for len(flying) < atOnce {
+			t, _ := q.take(now)
+			if t == nil {
+				break
+			}
+			i := index[t.stream.Name]
+			if before, ok := last[i]; ok {
+				waited[i] = max(waited[i], now.Sub(before))
+			}
+			last[i] = now
+			polls[i]++
+			flying = append(flying, flight{t, now.Add(takes)})
+		}
+	}
+	return polls, waited
+}
+
+func TestTailsKeepTheIntervalWhereTheLimitSuffices(t *testing.T) {
+	polls, waited := simulate(25, tailsAtOnce, 10*time.Second, time.Second, 1000*time.Second, func(i int) bool { return i < 3 })
+	for i := range polls {
+		if polls[i] != 100 || waited[i] != 10*time.Second {
+			t.Errorf("stream %d: %d polls, at most %s apart; want 100, every 10s", i, polls[i], waited[i])
+		}
+	}
+}
+
+// A limit of one poll a second, for 25 streams that want one every 5 seconds.
+func TestTailsGoRoundFairlyAndBusyOnesMoreOften(t *testing.T) {
+	polls, waited := simulate(25, 1, 5*time.Second, time.Second, 3000*time.Second, func(i int) bool { return i < 3 })
+	// 3 busy ones of weight 4 and 22 idle ones of weight 1 share 3000 polls.
+	for i, n := range polls {
+		share := 3000.0 / (3*busyWeight + 22)
+		if i < 3 {
+			share *= busyWeight
+		}
+		if f := float64(n) / share; f < 0.9 || f > 1.1 {
+			t.Errorf("stream %d (busy: %t): %d polls, its share is %.0f", i, i < 3, n, share)
+		}
+		if waited[i] > 40*time.Second {
+			t.Errorf("stream %d was left alone for %s", i, waited[i])
+		}
+	}
+	polls, _ = simulate(25, 1, 5*time.Second, time.Second, 3000*time.Second, func(int) bool { return false })
+	for i, n := range polls {
+		if n < 119 || n > 121 {
+			t.Errorf("all idle: stream %d got %d polls of 3000, want 120", i, n)
+		}
+	}
+}
+
+func TestFailedTailWaitsAndHoldsUpNobody(t *testing.T) {
+	now := time.Now()
+	q := newTails([]audit.Stream{{Name: "broken"}, {Name: "fine"}}, 5*time.Second)
+	broken, _ := q.take(now)
+	q.failed(broken, now, time.Minute)
+	fine, _ := q.take(now)
+	if fine == nil || fine.stream.Name != "fine" {
+		t.Fatalf("the other stream's turn is %v", fine)
+	}
+	q.polled(fine, 0)
+	if t2, wait := q.take(now); t2 != nil || wait != 5*time.Second {
+		t.Errorf("at once: %v, wait %s; want nobody for 5s", t2, wait)
+	}
+	if t2, _ := q.take(now.Add(time.Minute)); t2 == nil {
+		t.Error("nobody is polled after a minute")
+	} else if t3, _ := q.take(now.Add(time.Minute)); t3 == nil || t3.stream.Name == t2.stream.Name {
+		t.Errorf("after %s: %v, want the other one", t2.stream.Name, t3)
+	}
+}
+
+// Neither the tail nor a sweep ends in trouble where an interval holds more than one reading can take.
+func TestTailWithTooMuchIsReadInParts(t *testing.T) {
+	for _, most := range []time.Duration{0, 7 * time.Second} {
+		inBubble(t, time.Hour, func(b *bench) {
+			b.api.tooMuch = most
+			for i := range 300 {
+				at := b.start.Add(time.Duration(i) * time.Second)
+				b.api.add(stream, fmt.Sprint("e", i), at, at.Add(time.Duration(i%7)*time.Second))
+			}
+			b.cfg.BackfillChunk = time.Minute // a sweep's piece is longer than tooMuch as well
+			b.lead(30 * time.Minute)
+			b.kafka.complete(b.api, b.start, b.start.Add(time.Hour), time.Hour)
+			if lag := time.Since(b.ledger().Covered.Last()); lag > 15*time.Second {
+				t.Errorf("at most %s in one reading: covered to %s before now", most, lag)
+			}
+			if mark := b.ledger().Sweeps[10*time.Minute]; time.Since(mark) > 12*time.Minute {
+				t.Errorf("at most %s in one reading: swept to %s before now", most, time.Since(mark))
+			}
+		})
+	}
+}
