@@ -28,6 +28,7 @@ func TestOnRealKafka(t *testing.T) {
 		{"a zombie stands by", testZombie},
 		{"rolling restart", testRollingRestart},
 		{"killed at random moments", testKilledAtRandom},
+		{"refresh token", testRefreshToken},
 		{"broker away", testBrokerAway}, // the last: it stops the broker
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, kafka) })
@@ -57,7 +58,12 @@ func (s *scene) alive(replicas ...*instance) {
 // inKafka waits until all these events stand in the raw topic and tells how long that took.
 func (s *scene) inKafka(within time.Duration, ids []string) time.Duration {
 	s.Helper()
-	return s.awaited(within, "the new events in Kafka", func() bool {
+	return s.awaited(within, "the new events in Kafka", s.holds(ids))
+}
+
+// holds tells whether all these events stand in the raw topic.
+func (s *scene) holds(ids []string) func() bool {
+	return func() bool {
 		records, err := readTopic(s.Context(), s.brokers, s.env["KAFKA_TOPIC_RAW"])
 		if err != nil {
 			return false
@@ -72,7 +78,7 @@ func (s *scene) inKafka(within time.Duration, ids []string) time.Duration {
 			}
 		}
 		return true
-	})
+	}
 }
 
 // testBrokerAway starts the connector without a broker and takes the broker away

@@ -147,7 +147,10 @@ type instance struct {
 	addr string
 }
 
-func (s *scene) instance() *instance {
+func (s *scene) instance() *instance { s.Helper(); return s.instanceOf(os.Args[0]) }
+
+// instanceOf is an instance of a connector that was built somewhere else.
+func (s *scene) instanceOf(path string) *instance {
 	s.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -155,7 +158,7 @@ func (s *scene) instance() *instance {
 	}
 	s.env["HTTP_ADDR"] = l.Addr().String()
 	_ = l.Close()
-	r := &instance{s.spawn("run"), s.env["HTTP_ADDR"]}
+	r := &instance{s.spawnBinary(path, "run"), s.env["HTTP_ADDR"]}
 	s.Cleanup(func() {
 		if r.ProcessState == nil {
 			_ = r.Process.Signal(syscall.SIGCONT)

@@ -74,7 +74,7 @@ var mutants = []mutant{
 // TestBrokenConnectorsAreCaught runs each mutant through the same trouble as the
 // connector as it is, which alone comes out of it with nothing to be found.
 func TestBrokenConnectorsAreCaught(t *testing.T) {
-	binary := buildMutants(t)
+	binary := buildMutants(t, mutants)
 	var running sync.WaitGroup
 	for _, m := range mutants {
 		// They wait most of the time: more of them can run at once than t.Parallel allows.
@@ -105,8 +105,8 @@ func TestBrokenConnectorsAreCaught(t *testing.T) {
 // mutantVariable says, to the binary with the mutants, which of them to be.
 const mutantVariable = "CONNECTOR_TEST_MUTANT"
 
-// buildMutants builds one connector that holds all mutants and returns its path.
-func buildMutants(t *testing.T) string {
+// buildMutants builds one connector that holds all these mutants and returns its path.
+func buildMutants(t *testing.T, mutants []mutant) string {
 	t.Helper()
 	// A package of its own tells which mutant the process is.
 	changed := map[string]string{"internal/mutant/mutant.go": fmt.Sprintf(
