@@ -328,6 +328,36 @@ func TestAnotherFilterPublishesNothingTwice(t *testing.T) {
 	})
 }
 
+// A stream whose place another took (another dialect, or filter) and that comes
+// back knows nothing of what was forgotten meanwhile.
+func TestStreamThatComesBackPublishesNothingTwice(t *testing.T) {
+	for name, back := range map[string]time.Duration{"whole": 3 * time.Hour, "from now": 0} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 3*time.Hour, func(b *bench) {
+				for i := range 400 {
+					at := b.start.Add(time.Duration(i-60) * time.Minute)
+					b.api.add(stream, fmt.Sprint("e", i), at, at)
+				}
+				events := b.api.events[stream]
+				turn := func(stream string, d time.Duration) {
+					b.api.events = map[string][]*shownEvent{stream: events}
+					b.lead(d)
+				}
+				turn("query:Routing", 40*time.Minute)
+				b.cfg = testConfig(t, back)
+				turn("realtime:Routing", 3*time.Hour) // long enough for ids to be forgotten
+				if len(b.kafka.seen) >= 200 {
+					t.Fatal("nothing was forgotten: the case shows nothing")
+				}
+				turn("query:Routing", 30*time.Minute) // Commit complains of what comes twice
+				turn("auto:Routing", 90*time.Minute)
+				turn("realtime:Routing", 30*time.Minute)
+				b.kafka.complete(b.api, b.start.Add(-time.Hour), b.start.Add(5*time.Hour), time.Hour)
+			})
+		})
+	}
+}
+
 func TestRequestBecomesWanted(t *testing.T) {
 	inBubble(t, time.Hour, func(b *bench) {
 		at := b.start.Add(-5 * 24 * time.Hour)

@@ -227,7 +227,8 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 			l = begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
 		}
 		p.setLedger(s.Name, l)
-		lost = lost.Union(unremembered(l.Wanted.Add(audit.Interval{From: frontier(l), To: now}), s.Name, before))
+		wanted := l.Wanted.Add(audit.Interval{From: frontier(l), To: now})
+		lost = lost.Union(unremembered(wanted, again(l, p.cfg.PollOverlap), s.Name, before))
 		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
 			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
 			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))

@@ -17,28 +17,47 @@ type Archive interface {
 	Each(ctx context.Context, f func(id string, at time.Time) error) error
 }
 
-// unremembered is the part of what a stream wants whose ids may have been
-// published and forgotten: time that another stream (an older filter, say)
-// covered and has tombstoned the ids of; time before the stream's own start,
-// which an older ledger may have covered that was lost with the offsets topic;
-// and all of it where there is no ledger at all. ledgers are those that were
-// loaded, before they are fitted to new settings.
-func unremembered(wanted audit.IntervalSet, stream string, ledgers map[string]offsets.Ledger) audit.IntervalSet {
+// unremembered is the part of what a stream wants, and of what it is to read
+// again, whose ids may have been published and forgotten: time that any stream
+// (an older filter, say, or this one before another dialect took its place) has
+// covered; time before the stream's own start, which an older ledger may have
+// covered that was lost with the offsets topic; and all of it where there is no
+// ledger at all. Ids are forgotten by time alone, whichever stream found them, so
+// the ledger that forgot most counts for all. ledgers are those that were loaded,
+// before they are fitted to new settings.
+func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[string]offsets.Ledger) audit.IntervalSet {
 	if len(ledgers) == 0 {
 		return wanted
 	}
-	var lost audit.IntervalSet
+	var forgotten time.Time
+	for _, l := range ledgers {
+		forgotten = latest(forgotten, l.Forgotten)
+	}
+	lost := again.Clip(audit.Interval{To: forgotten})
 	for name, l := range ledgers {
 		if name == stream {
 			// What it wants of its own time it has not covered, nor forgotten.
 			lost = lost.Union(wanted.Clip(audit.Interval{To: l.Start}))
 			continue
 		}
-		for _, c := range l.Covered.Clip(audit.Interval{To: l.Forgotten}) {
+		for _, c := range l.Covered.Clip(audit.Interval{To: forgotten}) {
 			lost = lost.Union(wanted.Clip(c))
 		}
 	}
 	return lost
+}
+
+// again is the time that the stream may have covered and is yet to read again:
+// what tail and sweeps reach back to, and events that a topic did not take.
+// While other streams were read in its place they forgot by their own horizon.
+func again(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
+	set := audit.NewIntervalSet(audit.Interval{From: latest(l.Start, l.Forgotten, horizon(l, overlap)), To: frontier(l)})
+	for _, g := range l.Gaps {
+		if g.ID != "" {
+			set = set.Add(g.Interval)
+		}
+	}
+	return set
 }
 
 // recall reads the ids of these intervals back from what was published, and then

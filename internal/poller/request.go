@@ -34,7 +34,7 @@ func (p *Poller) want(ctx context.Context, id string, r offsets.Request) error {
 	ledgers := p.Ledgers()
 	for _, s := range p.openStreams() {
 		wanted := audit.NewIntervalSet(iv).Subtract(ledgers[s.Name].Covered)
-		lost = lost.Union(unremembered(wanted, s.Name, ledgers))
+		lost = lost.Union(unremembered(wanted, nil, s.Name, ledgers))
 	}
 	return p.recall(ctx, lost, func(b *stepBuilder) {
 		b.step.Done = append(b.step.Done, id)
