@@ -56,9 +56,10 @@ bench: ## Measure what needs no other component
 	  $$(grep -rl --include='*_test.go' '^func Benchmark' cmd internal | xargs -n 1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: bench-kafka
-bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka
+bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka, and a start with ten million ids in it
 	scripts/kafka-install
 	go run ./bench
+	go test -tags kafka -run '^$$' -bench Load -benchtime 1x ./internal/replica
 
 .PHONY: check-helm
 check-helm: ## Lint, render and validate the Helm chart
