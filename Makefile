@@ -50,6 +50,10 @@ test-connect: ## Test the way to OpenSearch: Kafka, Connect, registry and search
 test-siem: ## Test the SIEM example against rsyslog (Debian)
 	scripts/test-tagged siem -timeout $(TIMEOUT) $(FLAGS)
 
+.PHONY: test-sdk
+test-sdk: ## Test the simulated organisation with the vendor's Python SDK, which is fetched (Python)
+	scripts/test-tagged sdk -timeout $(TIMEOUT) $(FLAGS)
+
 .PHONY: bench
 bench: ## Measure what needs no other component
 	go test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(FLAGS) \

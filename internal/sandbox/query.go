@@ -179,8 +179,12 @@ func (j *job) describe(state string) object {
 	for _, f := range j.asked.Filters {
 		filters = append(filters, obj("property", f.Property, "value", f.Value))
 	}
+	sorted := array{}
+	for _, s := range j.asked.Sort {
+		sorted = append(sorted, obj("name", s.Name, "sortOrder", s.SortOrder))
+	}
 	return obj("id", j.id, "state", state, "startDate", j.submitted.UTC().Format("2006-01-02T15:04:05.000Z"),
-		"interval", j.asked.Interval, "serviceName", j.asked.ServiceName, "filters", filters)
+		"interval", j.asked.Interval, "serviceName", j.asked.ServiceName, "filters", filters, "sort", sorted)
 }
 
 // state is how far the job is; when it has succeeded its results are fixed.
