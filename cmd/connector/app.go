@@ -40,11 +40,12 @@ type app struct {
 	sink    *sink.Sink
 	replica *replica.Replica
 	term    *poller.Poller
+	members []txn.Member // of the group, when it was looked at last; nil when that failed
 }
 
 func newApp(cfg Config, log *zap.Logger) (*app, error) {
 	a := &app{cfg: cfg, log: log, started: time.Now(), stats: poller.NewStats(cfg.Poll.Overlap, cfg.Poll.SweepAges)}
-	a.name, _ = os.Hostname() // without one the page shows none
+	a.name = replicaName()
 	var err error
 	if a.cluster, err = dialKafka(cfg.Kafka, log); err != nil {
 		return nil, err
@@ -58,6 +59,19 @@ func newApp(cfg Config, log *zap.Logger) (*app, error) {
 	}
 	a.web = web.New(a, log)
 	return a, nil
+}
+
+// replicaName tells the replicas of a group apart, for people: the host, which is the pod's name in Kubernetes, and the
+// process where it is not the only one there.
+func replicaName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	if pid := os.Getpid(); pid != 1 {
+		return fmt.Sprintf("%s, process %d", host, pid)
+	}
+	return host
 }
 
 // run runs the connector until ctx ends or an error says that only another
@@ -89,6 +103,7 @@ func (a *app) runOn(ctx context.Context, listener net.Listener) error {
 		if err != nil {
 			return err
 		}
+		g.Go(func() error { a.watchGroup(ctx); return nil })
 		return r.Run(ctx)
 	})
 	err := g.Wait()
@@ -132,7 +147,7 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	}, a.producer, encoder)
 	r := replica.New(replica.Config{
 		Org: a.cfg.Org, Cluster: a.cluster, Producer: a.producer, Offsets: a.cfg.Kafka.TopicOffsets,
-		Election: txn.ElectionConfig{GroupID: a.cfg.GroupID(), Topic: a.cfg.Kafka.TopicOffsets, SessionTimeout: a.cfg.Kafka.SessionTimeout},
+		Election: txn.ElectionConfig{GroupID: a.cfg.GroupID(), Name: a.name, Topic: a.cfg.Kafka.TopicOffsets, SessionTimeout: a.cfg.Kafka.SessionTimeout},
 		NewTerm:  a.newTerm, Stats: a.stats, Logger: a.log,
 	})
 	a.mu.Lock()
@@ -140,6 +155,28 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	a.encoder, a.decoder, a.sink, a.replica = encoder, decoder, s, r
 	return r, nil
 }
+
+// watchGroup keeps up with which replicas there are, until ctx ends.
+func (a *app) watchGroup(ctx context.Context) {
+	for ctx.Err() == nil {
+		asked, cancel := context.WithTimeout(ctx, lookForReplicas)
+		members, err := a.cluster.GroupMembers(asked, a.cfg.GroupID())
+		cancel()
+		if err != nil {
+			members = nil // others are not known; the election reports what is wrong with the group
+		}
+		a.mu.Lock()
+		a.members = members
+		a.mu.Unlock()
+		select {
+		case <-time.After(lookForReplicas):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// lookForReplicas is how often it looks, and how long a look may take.
+const lookForReplicas = 5 * time.Second
 
 // current is the term that this replica leads or led last; nil before the first.
 func (a *app) current() *poller.Poller {
@@ -167,8 +204,8 @@ type servicesTerm struct {
 	app *app
 }
 
-// lookForServices is how often it looks.
-const lookForServices = 10 * time.Minute
+// lookForServices is how often it looks, which takes a request for each dialect.
+const lookForServices = time.Minute
 
 func (t servicesTerm) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -4,6 +4,11 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,8 +33,32 @@ func pair(t *testing.T, kafka *kafkatest.Cluster) (s *scene, active, standby *in
 	s.awaited(30*time.Second, "the first replica is active", active.is("active"))
 	standby = s.instance()
 	s.awaited(30*time.Second, "the second one stands by", standby.is("standby"))
+	for _, r := range []*instance{active, standby} {
+		s.awaited(20*time.Second, "the page of each lists both", func() bool { return r.replicas() == "active standby" })
+	}
 	s.published(30 * time.Second)
 	return s, active, standby
+}
+
+var replicaRole = regexp.MustCompile(`</bdi>.*? <span class="role ([a-z]+)">`)
+
+// replicas are the roles of those that the status page lists.
+func (r *instance) replicas() string {
+	resp, err := http.Get("http://" + r.addr + "/")
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = resp.Body.Close() }()
+	page, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err.Error()
+	}
+	var roles []string
+	for _, m := range replicaRole.FindAllSubmatch(page, -1) {
+		roles = append(roles, string(m[1]))
+	}
+	slices.Sort(roles)
+	return strings.Join(roles, " ")
 }
 
 // timely fails the test where an attempt takes too long three times: once may be

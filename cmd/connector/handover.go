@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -64,8 +62,7 @@ func (h *handover) close() { h.read.Close() }
 // whether there is a group that has one.
 func (h *handover) submit(ctx context.Context, r offsets.Request) (id string, active bool, err error) {
 	id = rand.Text()
-	host, _ := os.Hostname() // only for the log
-	r.Created, r.By = time.Now().UTC().Truncate(time.Millisecond), fmt.Sprintf("%s, process %d", orElse(host, "unknown host"), os.Getpid())
+	r.Created, r.By = time.Now().UTC().Truncate(time.Millisecond), replicaName()
 	value, err := json.Marshal(r)
 	if err != nil {
 		return "", false, err
@@ -77,7 +74,7 @@ func (h *handover) submit(ctx context.Context, r offsets.Request) (id string, ac
 		return "", false, err
 	}
 	members, err := h.app.cluster.GroupMembers(ctx, h.app.cfg.GroupID())
-	return id, members > 0, err
+	return id, len(members) > 0, err
 }
 
 // follow reads on until done says so. Where no replica is active any more this
@@ -98,7 +95,7 @@ func (h *handover) follow(ctx context.Context, done func() bool) error {
 			if err != nil {
 				return err
 			}
-			if members == 0 {
+			if len(members) == 0 {
 				if err := h.lead(ctx); err != nil {
 					return err
 				}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"genesys-audit-connector/internal/genesys"
@@ -14,7 +16,7 @@ import (
 // Snapshot is what the status page, its API and the metrics show.
 func (a *app) Snapshot() web.Snapshot {
 	a.mu.Lock()
-	encoder, decoder, out, member, term := a.encoder, a.decoder, a.sink, a.replica, a.term
+	encoder, decoder, out, member, term, members := a.encoder, a.decoder, a.sink, a.replica, a.term, a.members
 	a.mu.Unlock()
 	v, commit := build()
 	counts := a.stats.Counts()
@@ -47,6 +49,10 @@ func (a *app) Snapshot() web.Snapshot {
 	if term != nil && s.Role == web.Active {
 		s.Streams = a.streams(term, counts)
 	}
+	for _, m := range members {
+		s.Replicas = append(s.Replicas, web.Replica{Name: m.Name, Active: m.Active})
+	}
+	slices.SortFunc(s.Replicas, func(a, b web.Replica) int { return strings.Compare(a.Name, b.Name) })
 	s.NotReady = notReady(s.Role, loaded, a.stats.Failing())
 	return s
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/describegroups"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
@@ -59,31 +58,4 @@ func (c *Cluster) appendOnce(ctx context.Context, topic string, partition int32,
 		return codeError(kafka.Error(code), "Write", "topic "+topic)
 	}
 	return nil
-}
-
-// GroupMembers is how many members a consumer group has now, those among them
-// that are about to be declared dead. A group that does not exist has none.
-func (c *Cluster) GroupMembers(ctx context.Context, group string) (int, error) {
-	var members int
-	err := persist(ctx, func() error {
-		addr, err := c.coordinator(ctx, kafka.CoordinatorKeyTypeConsumer, group)
-		if err != nil {
-			return err
-		}
-		answer, err := c.askAt(ctx, addr, &describegroups.Request{Groups: []string{group}})
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRetry, err)
-		}
-		for _, g := range answer.(*describegroups.Response).Groups {
-			if code := kafka.Error(g.ErrorCode); code != 0 && code != kafka.GroupIdNotFound {
-				return codeError(code, "Describe", "group "+group)
-			}
-			members = len(g.Members)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("describe group %s: %w", group, err)
-	}
-	return members, nil
 }

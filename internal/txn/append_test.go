@@ -26,7 +26,7 @@ func TestAppend(t *testing.T) {
 	if err != nil || found != 1 {
 		t.Errorf("found %d times: %v", found, err)
 	}
-	if n, err := c.GroupMembers(ctx, "nobody"); n != 0 || err != nil {
-		t.Errorf("%d members of a group that does not exist: %v", n, err)
+	if members, err := c.GroupMembers(ctx, "nobody"); len(members) != 0 || err != nil {
+		t.Errorf("%v are members of a group that does not exist: %v", members, err)
 	}
 }

@@ -34,6 +34,7 @@ const (
 // ElectionConfig describes the group of replicas of which one is active.
 type ElectionConfig struct {
 	GroupID        string
+	Name           string        // of this replica, for GroupMembers; need not be unique
 	Topic          string        // the owner of its only partition is active
 	SessionTimeout time.Duration // after which a dead active replica is replaced; 10 s
 	// Contact, where set, is told how each contact with the group went: nil, or why there was none.

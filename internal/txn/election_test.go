@@ -3,19 +3,17 @@ package txn
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/consumer"
 	"github.com/segmentio/kafka-go/protocol/joingroup"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/zap"
@@ -23,7 +21,11 @@ import (
 )
 
 // The environment that turns the test binary into one replica.
-const replicaBrokers, replicaSession = "TXN_TEST_REPLICA_BROKERS", "TXN_TEST_REPLICA_SESSION"
+const (
+	replicaBrokers = "TXN_TEST_REPLICA_BROKERS"
+	replicaSession = "TXN_TEST_REPLICA_SESSION"
+	replicaName    = "TXN_TEST_REPLICA_NAME"
+)
 
 func TestMain(m *testing.M) {
 	if brokers := os.Getenv(replicaBrokers); brokers != "" {
@@ -44,7 +46,7 @@ func runReplica(brokers []string, session string) {
 	log := zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), os.Stderr, zap.DebugLevel))
 	c := Dial(Config{Brokers: brokers, ClientID: "replica", Logger: log})
 	defer c.Close()
-	e := c.NewElection(ElectionConfig{GroupID: "replicas", Topic: topicLog, SessionTimeout: timeout})
+	e := c.NewElection(ElectionConfig{GroupID: "replicas", Name: os.Getenv(replicaName), Topic: topicLog, SessionTimeout: timeout})
 	fmt.Println("started")
 	_ = e.Run(ctx, func(ctx context.Context) error {
 		fmt.Println("leads")
@@ -66,7 +68,7 @@ type replica struct {
 func startReplica(t *testing.T, name string, brokers []string, session time.Duration) *replica {
 	t.Helper()
 	r := &replica{t: t, name: name, cmd: exec.Command(os.Args[0]), lines: make(chan string, 100)}
-	r.cmd.Env = append(os.Environ(), replicaBrokers+"="+strings.Join(brokers, ","), replicaSession+"="+session.String())
+	r.cmd.Env = append(os.Environ(), replicaBrokers+"="+strings.Join(brokers, ","), replicaSession+"="+session.String(), replicaName+"="+name)
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +138,9 @@ func testElection(t *testing.T, brokers []string, session time.Duration) {
 	a.quiet(session)
 	b.quiet(0)
 	c.quiet(0)
+	if got, want := described(t, brokers), "a(active) b c"; got != want {
+		t.Errorf("the members of the group are %q, not %q", got, want)
+	}
 
 	// A graceful stop hands over at once, to exactly one.
 	a.signal(syscall.SIGTERM)
@@ -163,6 +168,26 @@ func testElection(t *testing.T, brokers []string, session time.Duration) {
 	d.signal(syscall.SIGTERM)
 	d.expect("lost", slack)
 	other.expect("leads", slack)
+}
+
+// described is the group as others see it.
+func described(t *testing.T, brokers []string) string {
+	t.Helper()
+	c := Dial(Config{Brokers: brokers, ClientID: "onlooker"})
+	defer c.Close()
+	members, err := c.GroupMembers(t.Context(), "replicas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range members {
+		if m.Active {
+			m.Name += "(active)"
+		}
+		names = append(names, m.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
 }
 
 func whoLeads(t *testing.T, limit time.Duration, a, b *replica) (leader, other *replica) {
@@ -193,9 +218,7 @@ func TestElectionAcrossProcesses(t *testing.T) {
 
 func TestAssignKeepsThePartition(t *testing.T) {
 	member := func(id string, claim int32) joingroup.ResponseMember {
-		metadata, err := protocol.Marshal(consumer.MaxVersionSupported, consumer.Subscription{
-			Version: consumer.MaxVersionSupported, Topics: []string{"t"}, UserData: binary.BigEndian.AppendUint32(nil, uint32(claim)),
-		})
+		metadata, err := subscription("t", claim, "name")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,6 @@ package txn
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -90,11 +89,7 @@ func (m *member) join(ctx context.Context, owner bool) (bool, error) {
 }
 
 func (m *member) joinOnce(ctx context.Context) (*joingroup.Response, error) {
-	metadata, err := protocol.Marshal(consumer.MaxVersionSupported, consumer.Subscription{
-		Version:  consumer.MaxVersionSupported,
-		Topics:   []string{m.config.Topic},
-		UserData: binary.BigEndian.AppendUint32(nil, uint32(m.claim)),
-	})
+	metadata, err := subscription(m.config.Topic, m.claim, m.config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +154,8 @@ func (m *member) sync(ctx context.Context, joined *joingroup.Response) (bool, er
 // generation than another member has had its turn.
 func assign(members []joingroup.ResponseMember) string {
 	claim := func(m joingroup.ResponseMember) int32 {
-		var s consumer.Subscription
-		if err := protocol.Unmarshal(m.Metadata, consumer.MaxVersionSupported, &s); err != nil || len(s.UserData) != 4 {
-			return noClaim
-		}
-		return int32(binary.BigEndian.Uint32(s.UserData))
+		c, _ := readUserData(m.Metadata)
+		return c
 	}
 	return slices.MinFunc(members, func(a, b joingroup.ResponseMember) int {
 		return cmp.Or(cmp.Compare(claim(b), claim(a)), cmp.Compare(a.MemberID, b.MemberID))
