@@ -79,6 +79,9 @@ func (o *Org) understandInquiry(c *call, taxonomy taxonomy) (q inquiry, refusal 
 			return q, badRequest("sort takes Timestamp")
 		}
 		q.descending = !strings.EqualFold(s.SortOrder, "ascending")
+		if q.descending && s.SortOrder != "" && !strings.EqualFold(s.SortOrder, "descending") {
+			return q, badRequest("sortOrder is ascending or descending")
+		}
 	}
 	return q, q.checkFilters()
 }

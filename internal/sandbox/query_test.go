@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -155,6 +156,7 @@ func TestQueryRefusals(t *testing.T) {
 		"action without type": string(ask("Routing", `,"filters":[{"property":"Action","value":"Update"}]`)),
 		"unknown property":    string(ask("Routing", `,"filters":[{"property":"Colour","value":"blue"}]`)),
 		"unknown sort":        `{"interval":"2026-03-01T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"Routing","sort":[{"name":"Id"}]}`,
+		"unknown order":       `{"interval":"2026-03-01T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"Routing","sort":[{"name":"Timestamp","sortOrder":"asc"}]}`,
 	} {
 		for _, path := range []string{"", "/realtime"} {
 			if r := c.do("POST", "/api/v2/audits/query"+path, []byte(body), nil); r.status != 400 {
@@ -282,8 +284,13 @@ func TestRealtimePagesMove(t *testing.T) {
 	if again == 0 {
 		t.Error("no event of the first page came again on the second")
 	}
-	if beyond := page(1000); len(beyond.Entities) != 0 {
-		t.Errorf("%d events beyond the last page", len(beyond.Entities))
+	for _, n := range []int{two.PageCount + 1, 1000, math.MaxInt} {
+		if beyond := page(n); len(beyond.Entities) != 0 {
+			t.Errorf("%d events on page %d, beyond the last", len(beyond.Entities), n)
+		}
+	}
+	if last := page(two.PageCount); len(last.Entities) != two.Total-(two.PageCount-1)*50 {
+		t.Errorf("%d events on the last page of %d events", len(last.Entities), two.Total)
 	}
 }
 

@@ -28,7 +28,10 @@ func (o *Org) realtime(c *call) *answer {
 		return badRequest("interval begins more than 14 days ago")
 	}
 	found := o.find(&q, oldest)
-	start := min((q.PageNumber-1)*q.PageSize, len(found))
+	start := len(found)
+	if before := q.PageNumber - 1; before <= len(found)/q.PageSize { // so the product cannot overflow
+		start = min(before*q.PageSize, len(found))
+	}
 	page := found[start:min(start+q.PageSize, len(found))]
 	return o.entities(obj("pageSize", q.PageSize, "pageNumber", q.PageNumber, "total", len(found),
 		"pageCount", (len(found)+q.PageSize-1)/q.PageSize), page, shapeOf(c.URL.Query().Get("expand")))
