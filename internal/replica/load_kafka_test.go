@@ -100,7 +100,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Run(fmt.Sprint("ids=", test.ids), func(b *testing.B) {
 			kafka := kafkatest.Start(b, kafkatest.Options{})
 			began := time.Now()
-			remember(b, kafka.Brokers(), test.ids)
+			fill(b, kafka.Brokers(), test.ids)
 			b.Logf("written in %v", time.Since(began).Round(time.Millisecond))
 			fastest, rss := loaded{Took: time.Hour}, 0.0
 			for b.Loop() {
@@ -144,8 +144,8 @@ func loadElsewhere(b *testing.B, brokers []string) (l loaded, rss float64) {
 	return l, float64(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10) // kilobytes on Linux
 }
 
-// remember writes ids as the connector does: a step's with the ledger that covers it.
-func remember(b *testing.B, brokers []string, ids int) {
+// fill writes ids as the connector does: a step's with the ledger that covers it.
+func fill(b *testing.B, brokers []string, ids int) {
 	b.Helper()
 	ctx := b.Context()
 	cluster := txn.Dial(txn.Config{Brokers: brokers, ClientID: "remember"})
