@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -88,7 +86,7 @@ func newSandbox() *cobra.Command {
 				o.Broker = &sandbox.BrokerOptions{Port: broker}
 			}
 			o.Ready = c.OutOrStdout()
-			return serveSandbox(c.Context(), o, c.ErrOrStderr())
+			return sandbox.Serve(c.Context(), o)
 		},
 	}
 	f := c.Flags()
@@ -100,8 +98,4 @@ func newSandbox() *cobra.Command {
 	f.Float64Var(&o.Rate, "rate", 1, "audit events per second")
 	f.DurationVar(&o.Latency, "latency", 0, "of every answer")
 	return c
-}
-
-func serveSandbox(ctx context.Context, o sandbox.ServerOptions, _ io.Writer) error {
-	return sandbox.Serve(ctx, o)
 }
