@@ -8,7 +8,6 @@
 package audit
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -105,18 +104,6 @@ func (p *Page) Release() {
 	if free != nil {
 		free()
 	}
-}
-
-// Clone copies the event out of its page, so that it outlives the page.
-func (e *Event) Clone() Event {
-	c := *e
-	doc := new(jsonscan.Doc)
-	if err := doc.Parse(bytes.Clone(e.Raw)); err != nil {
-		panic("audit: an event that was scanned once does not scan again: " + err.Error())
-	}
-	c.Fields = doc.Root()
-	c.Raw = c.Fields.Raw()
-	return c
 }
 
 // Purpose is why an interval is read. A lower Purpose goes first.
