@@ -17,6 +17,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -285,19 +286,25 @@ func cached(tb testing.TB, folder, proof, script string) string {
 	return dir
 }
 
-// freePorts returns ports that nothing listened on a moment ago.
+// freePorts returns ports that nothing listened on a moment ago. A JVM takes long to bind them, so they are none of those
+// that the kernel gives to outgoing connections meanwhile (from 32768 on, unless it is told otherwise).
 func freePorts(tb testing.TB, count int) []int {
 	tb.Helper()
+	const first, beyond = 15000, 32768
 	var ports []int
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 * count {
+		port := first + mathrand.IntN(beyond-first)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			tb.Fatal(err)
+			continue
 		}
-		defer func() { _ = l.Close() }()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		defer func() { _ = l.Close() }() // not before all are chosen, so that none is chosen twice
+		if ports = append(ports, port); len(ports) == count {
+			return ports
+		}
 	}
-	return ports
+	tb.Fatalf("kafkatest: hardly a port is free between %d and %d", first, beyond)
+	return nil
 }
 
 // lastLines returns the end of a log file.
