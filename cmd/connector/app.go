@@ -33,6 +33,8 @@ type app struct {
 	source   *genesys.Client
 	stats    *poller.Stats
 	web      *web.Server
+	// lookForServices is how often it looks for new services, which takes a request for each dialect.
+	lookForServices time.Duration
 
 	mu      sync.Mutex // protects what follows, which is there once start-up has come so far
 	encoder *codec.Encoder
@@ -44,7 +46,10 @@ type app struct {
 }
 
 func newApp(cfg Config, log *zap.Logger) (*app, error) {
-	a := &app{cfg: cfg, log: log, started: time.Now(), stats: poller.NewStats(cfg.Poll.Overlap, cfg.Poll.SweepAges)}
+	a := &app{
+		cfg: cfg, log: log, started: time.Now(), stats: poller.NewStats(cfg.Poll.Overlap, cfg.Poll.SweepAges),
+		lookForServices: time.Minute,
+	}
 	a.name = replicaName()
 	var err error
 	if a.cluster, err = dialKafka(cfg.Kafka, log); err != nil {
@@ -204,16 +209,13 @@ type servicesTerm struct {
 	app *app
 }
 
-// lookForServices is how often it looks, which takes a request for each dialect.
-const lookForServices = time.Minute
-
 func (t servicesTerm) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan struct{})
 	go func() { // ends with ctx
 		defer close(ended)
-		look := time.NewTicker(lookForServices)
+		look := time.NewTicker(t.app.lookForServices)
 		defer look.Stop()
 		for {
 			select {

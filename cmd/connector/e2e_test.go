@@ -67,7 +67,7 @@ func unlimited() sandbox.Options {
 }
 
 // start runs the connector in this process until stop is called, which returns its error.
-func (s *scene) start() (a *app, stop func() error) {
+func (s *scene) start(settings ...func(*app)) (a *app, stop func() error) {
 	s.Helper()
 	cfg, err := Load(envconfig.MapLookuper(s.env))
 	if err != nil {
@@ -76,6 +76,9 @@ func (s *scene) start() (a *app, stop func() error) {
 	a, err = newApp(cfg, newLogger(cfg.Log, os.Stderr))
 	if err != nil {
 		s.Fatal(err)
+	}
+	for _, set := range settings {
+		set(a)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -245,15 +245,15 @@ func (r *refreshing) dead(replicas ...*instance) {
 }
 
 // page asks for a page, keeps what it says, and returns its status; 0 for none.
-func (i *instance) page(path string, r *refreshing) int {
-	resp, err := http.Get("http://" + i.addr + path)
+func (r *instance) page(path string, reader *refreshing) int {
+	resp, err := http.Get("http://" + r.addr + path)
 	if err != nil {
 		return 0
 	}
 	defer func() { _ = resp.Body.Close() }()
 	said := new(lockedBuffer)
 	_, _ = io.Copy(said, resp.Body)
-	r.said = append(r.said, said)
+	reader.said = append(reader.said, said)
 	return resp.StatusCode
 }
 

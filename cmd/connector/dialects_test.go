@@ -1,0 +1,89 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"genesys-audit-connector/internal/sandbox"
+	"genesys-audit-connector/internal/web"
+)
+
+// services is an organisation that is read by service.
+func services(t *testing.T, dialects ...sandbox.Dialect) *scene {
+	o := unlimited()
+	o.Dialects, o.Odd, o.OtherTypes = dialects, -1, -1
+	s := newScene(t, nil, o)
+	s.env["BACKFILL_FROM"] = "3h"
+	return s
+}
+
+func (s *scene) history() {
+	s.world.Org.Backfill(200, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Minute))
+}
+
+func TestEveryDialectOnce(t *testing.T) {
+	for name, served := range map[string][]sandbox.Dialect{
+		"query": {sandbox.Query}, "realtime": {sandbox.Realtime}, "auto": {sandbox.Query, sandbox.Realtime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := services(t, served...)
+			s.env["GENESYS_AUDIT_API"] = name
+			_, stop := s.start()
+			s.world.Org.EmitGrants(100) // realtime serves their service too
+			if name != "realtime" {
+				s.history()
+				s.world.Org.Emit(100)
+			}
+			s.published(60 * time.Second)
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The same organisation, read through one dialect after the other: an event has
+// the same id in all of them.
+func TestAnotherDialectPublishesNothingTwice(t *testing.T) {
+	s := services(t, sandbox.Query, sandbox.Realtime)
+	s.history()
+	for _, dialect := range []string{"query", "realtime", "auto", "query"} {
+		s.env["GENESYS_AUDIT_API"] = dialect
+		_, stop := s.start()
+		s.world.Org.EmitGrants(50)
+		s.published(60 * time.Second)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNewServiceIsReadWithoutRestart(t *testing.T) {
+	s := services(t, sandbox.Query, sandbox.Realtime)
+	s.history()
+	s.env["GENESYS_AUDIT_API"] = "auto"
+	a, _ := s.start(func(a *app) { a.lookForServices = 500 * time.Millisecond })
+	s.published(60 * time.Second)
+	before := a.Snapshot().Streams
+	event := sandbox.Raw{At: time.Now(), Service: "Quantum", EntityType: "Qubit", Action: "Entangle"}
+	event.Body = []byte(`{"auditId":"0b5a9cf2-3f5e-4d1a-9d53-5f4a3ad3b2c1","timestamp":"` + event.At.UTC().Format(time.RFC3339Nano) + `"}`)
+	event.Query = []byte(`{"id":"0b5a9cf2-3f5e-4d1a-9d53-5f4a3ad3b2c1","eventDate":"` + event.At.UTC().Format(time.RFC3339Nano) + `","serviceName":"Quantum"}`)
+	if _, err := s.world.Org.EmitRaw(event); err != nil {
+		t.Fatal(err)
+	}
+	s.published(60 * time.Second)
+	after := a.Snapshot().Streams
+	has := func(list []string) bool { return slices.Contains(list, "auto:Quantum") }
+	if has(names(before)) || !has(names(after)) {
+		t.Errorf("streams before %v, after %v", names(before), names(after))
+	}
+}
+
+func names(streams []web.Stream) []string {
+	var list []string
+	for _, s := range streams {
+		list = append(list, s.Name)
+	}
+	return list
+}
