@@ -28,10 +28,9 @@ const (
 // TestEveryChangeIsOneDocument runs the whole way from a simulated organisation through the connector, Apache Kafka and
 // a Connect worker to OpenSearch: the shipped worker properties, pipeline, mappings, template and sink.
 func TestEveryChangeIsOneDocument(t *testing.T) {
-	registryProcess, registry := startRegistry(t)
 	searchProcess, search := startSearch(t)
+	registry := service{kafkatest.StartRegistry(t).URL}
 	brokers := kafkatest.Start(t, kafkatest.Options{}).Brokers()
-	registryProcess.await(t, func() error { return registry.do("GET", "/subjects", nil, nil) })
 	workerProcess, worker := startWorker(t, brokers, registry)
 	searchProcess.await(t, func() error { return search.do("GET", "/_cluster/health?wait_for_status=yellow", nil, nil) })
 	install(t, search)

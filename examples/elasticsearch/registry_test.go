@@ -13,17 +13,14 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/kafkatest"
 	"genesys-audit-connector/schemas"
 )
 
 // TestRegistryTakesSchema holds every released schema and the present one against a real registry that demands
 // BACKWARD, in the order in which an installation that is updated registers them.
 func TestRegistryTakesSchema(t *testing.T) {
-	p, registry := startRegistry(t)
-	p.await(t, func() error { return registry.do("GET", "/subjects", nil, nil) })
-	if err := registry.do("PUT", "/config", map[string]string{"compatibility": "BACKWARD"}, nil); err != nil {
-		t.Fatal(err)
-	}
+	registry := service{kafkatest.StartRegistry(t).URL}
 	released, err := filepath.Glob("../../schemas/released/*.avsc")
 	if err != nil || len(released) == 0 {
 		t.Fatal("no released schema", err)

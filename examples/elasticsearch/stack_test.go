@@ -72,23 +72,6 @@ func java(heap, classpath string, args ...string) []string {
 	return append([]string{"java", "-Xmx" + heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath}, args...)
 }
 
-// startRegistry starts Apicurio Registry; its answer is the Confluent-compatible API.
-func startRegistry(t *testing.T) (*process, service) {
-	t.Helper()
-	_, port := freeAddr(t)
-	_, management := freeAddr(t) // on all addresses, unless it is told
-	env := []string{
-		"QUARKUS_HTTP_HOST=127.0.0.1", "QUARKUS_HTTP_PORT=" + port,
-		"QUARKUS_MANAGEMENT_HOST=127.0.0.1", "QUARKUS_MANAGEMENT_PORT=" + management,
-		"APICURIO_STORAGE_KIND=sql", "APICURIO_STORAGE_SQL_KIND=h2",
-		// Or it finds a schema only by the very text that was registered, and Confluent's converter asks by another one.
-		"APICURIO_CCOMPAT_USE_CANONICAL_HASH=true",
-	}
-	jar := filepath.Join(fetched(t, "registry"), "apicurio-registry-app-3.0.9-runner.jar")
-	p := start(t, "schema registry", env, "java", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-jar", jar)
-	return p, service{"http://127.0.0.1:" + port + "/apis/ccompat/v7"}
-}
-
 func startSearch(t *testing.T) (*process, service) {
 	t.Helper()
 	addr, port := freeAddr(t)
