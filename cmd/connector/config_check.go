@@ -133,9 +133,9 @@ func (c *checker) checkTopics() {
 
 func (c *checker) checkTLS() {
 	k := c.cfg.Kafka
-	if !k.TLS.Enabled {
+	if !k.TLS.Enabled && !c.reader.wrong("KAFKA_TLS") {
 		for _, name := range []string{"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE"} {
-			if c.reader.set(name) && !c.reader.wrong("KAFKA_TLS") {
+			if c.reader.set(name) {
 				c.reader.add(name, "is set, but KAFKA_TLS is false; expected KAFKA_TLS=true, or no file")
 			}
 		}

@@ -16,7 +16,7 @@ import (
 // names its format. Each returns the text as the rest of the program wants it.
 var formats = map[string]func(string) (string, error){
 	"org":      matching(`[a-z0-9-]{1,63}`, `1 to 63 of a-z, 0-9 and "-"`),
-	"topic":    matching(`[a-zA-Z0-9._-]{1,249}`, `1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-"`), // org.apache.kafka.common.internals.Topic
+	"topic":    parseTopic,
 	"group":    matching(`[\x21-\x7e]{1,249}`, "up to 249 printable characters without spaces"),
 	"filter":   matching(condition+`(,`+condition+`)*`, "conditions key=value joined by commas, without spaces around"),
 	"services": matching(`\S+`, "names of services, separated by commas"),
@@ -38,6 +38,16 @@ func matching(pattern, expected string) func(string) (string, error) {
 		}
 		return text, nil
 	}
+}
+
+var topicCharacters = matching(`[a-zA-Z0-9._-]{1,249}`, `1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-"`)
+
+// parseTopic takes what brokers take: org.apache.kafka.common.internals.Topic.
+func parseTopic(text string) (string, error) {
+	if text == "." || text == ".." {
+		return "", invalid("the name of a topic", "%s is no name for a topic", quoted(text))
+	}
+	return topicCharacters(text)
 }
 
 // clouds are the cloud regions in which the regions of Genesys Cloud stand, and

@@ -83,13 +83,20 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 	if o.from == "" && o.to != "" {
 		return usageError{errors.New("connector verify: --to needs --from")}
 	}
+	var asked audit.Interval
+	if o.from != "" {
+		var err error
+		if asked, err = interval("verify", o.from, o.to); err != nil {
+			return err
+		}
+	}
 	h, err := newHandover(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer h.close()
 	v := &verification{app: a, h: h}
-	if v.parts, v.whole, err = v.scope(ctx, o); err != nil {
+	if v.parts, v.whole, err = v.scope(ctx, asked); err != nil {
 		return err
 	}
 	report, err := v.compare(ctx)
@@ -123,9 +130,9 @@ type verification struct {
 	whole audit.Interval
 }
 
-// scope opens the API and decides what to compare: what was asked for, else
-// what each stream has covered; never what the tail is still busy with.
-func (v *verification) scope(ctx context.Context, o verifyOptions) (map[string]audit.IntervalSet, audit.Interval, error) {
+// scope opens the API and decides what to compare: what was asked for, or, where
+// that is empty, what each stream has covered; never what the tail is still busy with.
+func (v *verification) scope(ctx context.Context, asked audit.Interval) (map[string]audit.IntervalSet, audit.Interval, error) {
 	streams, err := v.app.source.Open(ctx)
 	if err != nil {
 		return nil, audit.Interval{}, err
@@ -135,12 +142,8 @@ func (v *verification) scope(ctx context.Context, o verifyOptions) (map[string]a
 	var all audit.IntervalSet
 	for _, s := range streams {
 		part := v.h.state.Ledgers[s.Name].Covered
-		if o.from != "" {
-			iv, err := interval("verify", o.from, o.to)
-			if err != nil {
-				return nil, iv, err
-			}
-			part = audit.NewIntervalSet(iv)
+		if !asked.Empty() {
+			part = audit.NewIntervalSet(asked)
 		}
 		limits := audit.Interval{To: now.Add(-v.app.cfg.Poll.Overlap)}
 		if s.Retention > 0 {

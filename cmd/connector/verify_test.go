@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/verify"
@@ -220,5 +222,27 @@ func TestBackfillFromAnotherTerminal(t *testing.T) {
 				t.Errorf("still wanted: %v", a.Snapshot().Streams[0].Wanted)
 			}
 		})
+	}
+}
+
+// TestVerifyAsksNobodyFirst runs it with a wrong interval where nothing answers:
+// what is wrong can be known without.
+func TestVerifyAsksNobodyFirst(t *testing.T) {
+	cfg := load(t, "KAFKA_BROKERS=127.0.0.1:1", "GENESYS_API_URL=http://127.0.0.1:1", "GENESYS_LOGIN_URL=http://127.0.0.1:1")
+	a, err := newApp(cfg, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	for want, o := range map[string]verifyOptions{
+		"--to needs --from":    {to: "1h"},
+		"--from: ":             {from: "soon"},
+		"--to: ":               {from: "2h", to: "soon"},
+		"--from must be befor": {from: "1h", to: "2h"},
+	} {
+		err := verifyCommand(t.Context(), a, o, io.Discard)
+		if _, usage := errors.AsType[usageError](err); !usage || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: got %v, want %q", o, err, want)
+		}
 	}
 }
