@@ -23,6 +23,14 @@ type retries struct {
 
 var defaultRetries = retries{faults: 8, refusals: 30, first: 250 * time.Millisecond, last: 10 * time.Second}
 
+// What a request fails with is worth a line of the log when it has not got
+// through for tellAfter, or is told to wait that long, and again every tellAgain:
+// with a slow fault all attempts together take minutes.
+const (
+	tellAfter = 10 * time.Second
+	tellAgain = time.Minute
+)
+
 // Limits of a chain of pages: what goes beyond has lost its way.
 const (
 	maxPages      = 100_000
@@ -40,6 +48,7 @@ func (c *Client) ask(ctx context.Context, r *request, check func(*answer) error)
 // again, a bounded number of times.
 func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, error), check func(*answer) error) (*answer, error) {
 	faults, refusals := 0, 0
+	started, tell := time.Now(), tellAfter
 	for {
 		a, err := try()
 		if err == nil {
@@ -56,8 +65,14 @@ func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, err
 		if !errors.As(err, &fault) || ctx.Err() != nil {
 			return nil, err
 		}
-		var status *statusFault
-		if errors.As(err, &status) && status.status == http.StatusTooManyRequests {
+		status := new(statusFault) // of none
+		errors.As(err, &status)
+		if failing := time.Since(started); failing >= tell || status.wait >= tellAfter {
+			tell = failing + tellAgain
+			c.log.Warn("a request does not get through, it is tried again", zap.Error(err),
+				zap.Duration("for", failing), zap.Duration("retry_after", status.wait))
+		}
+		if status.status == http.StatusTooManyRequests {
 			if refusals++; refusals < c.patience.refusals {
 				continue // the pacer waits
 			}

@@ -282,3 +282,31 @@ func TestReadEndsWithItsContext(t *testing.T) {
 		})
 	}
 }
+
+// TestFailingLongIsTold hangs up on the operator's patience: a fault that takes
+// long is in the log before the last attempt, one that passes is not.
+func TestFailingLongIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault http.HandlerFunc
+		told  bool
+	}{
+		"refused for long":    {say(429, "", "Retry-After", "600"), true},
+		"refused for a while": {say(429, "", "Retry-After", "3"), false},
+		"hangs":               {hang, true},
+		"fails once":          {failing(503, "unavailable"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := (&script{}).then(tt.fault, page("", "a"))
+			inLab(t, s, nil, func(l *lab) {
+				stream := l.open()[0]
+				if _, err := l.read(stream, l.lastHour()); err != nil {
+					l.t.Fatal(err)
+				}
+				lines := l.logs.FilterMessage("a request does not get through, it is tried again").All()
+				if tt.told != (len(lines) == 1) {
+					l.t.Errorf("%d lines: %v", len(lines), lines)
+				}
+			})
+		})
+	}
+}

@@ -33,6 +33,9 @@ type CredentialsError struct {
 }
 
 func (e *CredentialsError) Error() string {
+	if e.Code == "" {
+		return fmt.Sprintf("%s: %d: %s", e.By, e.Status, e.Hint)
+	}
 	return fmt.Sprintf("%s: %d %s: %s", e.By, e.Status, e.Code, e.Hint)
 }
 

@@ -186,7 +186,8 @@ func (c *Client) judge(op string, a *answer) error {
 		said := c.said(a)
 		return &CredentialsError{By: op, Status: s, Code: said.code, Hint: "the OAuth client lacks the permission audits:audit:view (scope audits:readonly; Audit > Audit > View in the role); the API says: " + said.message}
 	case s == http.StatusRequestTimeout, s == http.StatusTooManyRequests, s == http.StatusTooEarly, s >= 500:
-		return &FaultError{Op: op, Err: &statusFault{s, c.said(a).code}}
+		wait, _ := readRetryAfter(a.header, c.Now())
+		return &FaultError{Op: op, Err: &statusFault{status: s, code: c.said(a).code, wait: wait}}
 	default:
 		said := c.said(a)
 		return &StatusError{Op: op, Status: s, Code: said.code, Message: said.message, Hint: hintFor(s)}
@@ -197,6 +198,7 @@ func (c *Client) judge(op string, a *answer) error {
 type statusFault struct {
 	status int
 	code   string
+	wait   time.Duration // what Retry-After asks for
 }
 
 func (e *statusFault) Error() string {
