@@ -210,35 +210,38 @@ type servicesTerm struct {
 }
 
 func (t servicesTerm) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ended := make(chan struct{})
-	go func() { // ends with ctx
-		defer close(ended)
-		look := time.NewTicker(t.app.lookForServices)
-		defer look.Stop()
-		for {
-			select {
-			case <-look.C:
-			case <-ctx.Done():
-				return
-			}
-			changed, err := t.app.source.Changed(ctx)
-			if err != nil && ctx.Err() == nil {
-				t.app.log.Warn("cannot see whether there are new services", zap.Error(err))
-			}
-			if changed {
-				cancel(fmt.Errorf("%w: the services that the API serves have changed", replica.ErrAgain))
-			}
-		}
-	}()
-	err := t.Poller.Run(ctx)
-	if cause := context.Cause(ctx); err == nil && errors.Is(cause, replica.ErrAgain) {
+	looking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// The poller ends after the look: that may need a login, whose refresh token the poller saves.
+	polling, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	go func() { stop(t.look(looking)) }()
+	err := t.Poller.Run(polling)
+	if cause := context.Cause(polling); err == nil && errors.Is(cause, replica.ErrAgain) {
 		err = cause
 	}
-	cancel(nil)
-	<-ended
+	cancel()
+	<-polling.Done()
 	return err
+}
+
+// look returns when the API serves other services, or ctx ends; and which of them it was.
+func (t servicesTerm) look(ctx context.Context) error {
+	again := time.NewTicker(t.app.lookForServices)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		changed, err := t.app.source.Changed(ctx)
+		if err != nil && ctx.Err() == nil {
+			t.app.log.Warn("cannot see whether there are new services", zap.Error(err))
+		}
+		if changed {
+			return fmt.Errorf("%w: the services that the API serves have changed", replica.ErrAgain)
+		}
+	}
 }
 
 // backfillChunks is how many chunks are read at a time, each with a page of some
