@@ -24,9 +24,9 @@ const (
 	// At or below the reserve a request goes out this often; below stopBelow none.
 	reservePace = 2 * time.Second
 	stopBelow   = 5
-	// patience is how long the less urgent waits before it gets a turn among
-	// the more urgent, so that a tail which takes all there is starves nobody.
-	patience = 5 * time.Second
+	// inARow is how many turns in a row go to the more urgent before something
+	// less urgent that waits gets one: nobody starves.
+	inARow = 3
 
 	firstRefusal = time.Second // the pause after a 429 that names none doubles from here
 	lastRefusal  = time.Minute
@@ -38,7 +38,8 @@ const (
 // The invariants: in no window do we send more than share × limit; requests are
 // spaced evenly; none is sent before a Retry-After has passed or while the
 // server has fewer than stopBelow left; what other consumers are seen to take
-// is left to them; a request is overtaken by at most one that is less urgent.
+// is left to them; of four turns at most one goes past something more urgent, so
+// that a request which waits behind no other of its kind is overtaken once at most.
 //
 // It has no goroutine: grants are made by whoever waits, answers, or by a timer.
 type pacer struct {
@@ -48,6 +49,7 @@ type pacer struct {
 	mu    sync.Mutex
 	limit RateLimit
 	queue [audit.Backfill + 1][]*waiter
+	row   int // turns since one went past something more urgent
 	timer *time.Timer
 	seq   uint64
 	sent  []flight // in the last two windows, oldest first
@@ -75,9 +77,8 @@ type flight struct {
 
 // waiter waits for its turn.
 type waiter struct {
-	turn      chan uint64 // gets the flight's seq
-	since     time.Time
-	overtaken bool // by something less urgent, once
+	turn  chan uint64 // gets the flight's seq
+	since time.Time
 }
 
 func newPacer(limit RateLimit, share float64, reserve int) *pacer {
@@ -200,7 +201,7 @@ func (p *pacer) grant() {
 			p.wake(at.Sub(now))
 			break
 		}
-		w := p.pick(now)
+		w := p.pick()
 		p.depart(now)
 		w.turn <- p.seq
 	}
@@ -286,36 +287,22 @@ func (p *pacer) step(now time.Time) time.Duration {
 	return max(usual, min(rest/time.Duration(room), reservePace))
 }
 
-// pick takes the waiter whose turn it is: the most urgent, unless something
-// less urgent has lost patience and nobody would be overtaken twice.
-func (p *pacer) pick(now time.Time) *waiter {
-	first := 0
-	for len(p.queue[first]) == 0 {
-		first++
-	}
-	turn := first
-	for i := first + 1; i < len(p.queue) && !p.overtakenAbove(i); i++ {
-		if q := p.queue[i]; len(q) > 0 && now.Sub(q[0].since) >= patience {
-			turn = i
-		}
-	}
-	for _, above := range p.queue[:turn] {
-		for _, w := range above {
-			w.overtaken = true
+// pick takes the waiter whose turn it is: the most urgent, unless something less
+// urgent has let enough others go first. Of several such the one that has waited
+// longest goes.
+func (p *pacer) pick() *waiter {
+	turn := slices.IndexFunc(p.queue[:], func(q []*waiter) bool { return len(q) > 0 })
+	p.row++
+	if first := turn; p.row > inARow {
+		for i := first + 1; i < len(p.queue); i++ {
+			if q := p.queue[i]; len(q) > 0 && (turn == first || q[0].since.Before(p.queue[turn][0].since)) {
+				turn, p.row = i, 0
+			}
 		}
 	}
 	w := p.queue[turn][0]
 	p.queue[turn] = slices.Delete(p.queue[turn], 0, 1)
 	return w
-}
-
-func (p *pacer) overtakenAbove(i int) bool {
-	for _, q := range p.queue[:i] {
-		if len(q) > 0 && q[0].overtaken {
-			return true
-		}
-	}
-	return false
 }
 
 // depart enters a request that goes out now. Needs mu.
