@@ -23,6 +23,13 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
+		Trouble: func(op string, err error) {
+			if err == nil {
+				a.stats.Succeeded(op)
+				return
+			}
+			a.stats.Failed(op, err)
+		},
 	}
 	if g.RefreshToken.IsSet() {
 		cfg.RefreshToken, cfg.Tokens = text(g.RefreshToken), tokenStore{a}

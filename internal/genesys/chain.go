@@ -49,6 +49,12 @@ func (c *Client) ask(ctx context.Context, r *request, check func(*answer) error)
 func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, error), check func(*answer) error) (*answer, error) {
 	faults, refusals := 0, 0
 	started, tell := time.Now(), tellAfter
+	told := false
+	defer func() {
+		if told && c.cfg.Trouble != nil {
+			c.cfg.Trouble(op, nil)
+		}
+	}()
 	for {
 		a, err := try()
 		if err == nil {
@@ -71,6 +77,9 @@ func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, err
 			tell = failing + tellAgain
 			c.log.Warn("a request does not get through, it is tried again", zap.Error(err),
 				zap.Duration("for", failing), zap.Duration("retry_after", status.wait))
+			if told = true; c.cfg.Trouble != nil {
+				c.cfg.Trouble(op, err)
+			}
 		}
 		if status.status == http.StatusTooManyRequests {
 			if refusals++; refusals < c.patience.refusals {

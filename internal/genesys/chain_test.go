@@ -297,10 +297,16 @@ func TestFailingLongIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := (&script{}).then(tt.fault, page("", "a"))
-			inLab(t, s, nil, func(l *lab) {
+			var troubles []string
+			inLab(t, s, func(cfg *Config) {
+				cfg.Trouble = func(_ string, err error) { troubles = append(troubles, fmt.Sprint(err != nil)) }
+			}, func(l *lab) {
 				stream := l.open()[0]
 				if _, err := l.read(stream, l.lastHour()); err != nil {
 					l.t.Fatal(err)
+				}
+				if got := strings.Join(troubles, " "); tt.told && got != "true false" || !tt.told && got != "" {
+					l.t.Errorf("told of troubles: %q", got)
 				}
 				lines := l.logs.FilterMessage("a request does not get through, it is tried again").All()
 				if tt.told != (len(lines) == 1) {

@@ -72,7 +72,10 @@ type Config struct {
 	RequestTimeout         time.Duration // 30 s
 	MaxBody                int64         // bytes of an answer, decompressed; 64 MiB
 	Baseline               time.Duration // how far back Open may look at events; 1 day
-	Logger                 *zap.Logger
+	// Trouble, where set, is told of each request that has not got through for a
+	// while and is still tried, and then, with nil, that its trying is over.
+	Trouble func(op string, err error)
+	Logger  *zap.Logger
 }
 
 const (

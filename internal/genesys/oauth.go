@@ -26,6 +26,9 @@ const (
 	// gave up: an answer that is lost may hold the only refresh token there is.
 	graceForRotation = 5 * time.Second
 	loginAttempts    = 3
+	// What was refused is not tried again before firstRefusedPause has passed, and
+	// twice as long each time, whoever asks: too many refusals lock a client out.
+	firstRefusedPause, lastRefusedPause = time.Second, time.Minute
 )
 
 // tokens gives out access tokens and gets new ones, one at a time.
@@ -45,6 +48,47 @@ type tokens struct {
 	unsaved   *grant // came with a refresh token that is not durable yet
 	saved     string // what the store holds, as far as we know
 	sealedFor string // the client secret that it is sealed under
+	refused   refusal
+}
+
+// login is what is configured to log in with.
+type login struct {
+	client  credentials
+	refresh string // "" for the grant by client credentials
+}
+
+type credentials struct{ id, secret string }
+
+// refusal is the last login that was refused.
+type refusal struct {
+	login login
+	err   error // nil: none was
+	pause time.Duration
+	until time.Time
+}
+
+// again is the refusal of the same login, while it is too early to try it again.
+func (r *refusal) again(l login) error {
+	if r.err != nil && l == r.login && time.Now().Before(r.until) {
+		return r.err
+	}
+	return nil
+}
+
+// note takes down what became of a login.
+func (r *refusal) note(l login, err error) {
+	if !errors.Is(err, ErrCredentials) {
+		if err == nil {
+			*r = refusal{}
+		}
+		return
+	}
+	if l != r.login {
+		r.pause = 0
+	}
+	r.login, r.err = l, err
+	r.pause = min(max(2*r.pause, firstRefusedPause), lastRefusedPause)
+	r.until = time.Now().Add(r.pause)
 }
 
 // grant is a good answer of the login host.
@@ -132,17 +176,25 @@ func (t *tokens) fetch(ctx context.Context) (*grant, error) {
 			return nil, fmt.Errorf("GENESYS_REFRESH_TOKEN: %w", err)
 		}
 	}
-	if configured == "" {
-		g, err := t.ask(ctx, client, url.Values{"grant_type": {"client_credentials"}})
-		if errors.Is(err, errInvalidGrant) {
-			err = &CredentialsError{By: "login", Status: http.StatusBadRequest, Code: "invalid_grant", Hint: "is the OAuth client of the grant type Client Credentials?"}
-		}
-		return g, err
+	l := login{client, configured}
+	if err := t.refused.again(l); err != nil {
+		return nil, err
 	}
-	return t.fetchByRefresh(ctx, client, configured)
+	g, err := t.logIn(ctx, l)
+	t.refused.note(l, err)
+	return g, err
 }
 
-type credentials struct{ id, secret string }
+func (t *tokens) logIn(ctx context.Context, l login) (*grant, error) {
+	if l.refresh != "" {
+		return t.fetchByRefresh(ctx, l.client, l.refresh)
+	}
+	g, err := t.ask(ctx, l.client, url.Values{"grant_type": {"client_credentials"}})
+	if errors.Is(err, errInvalidGrant) {
+		err = &CredentialsError{By: "login", Status: http.StatusBadRequest, Code: "invalid_grant", Hint: "is the OAuth client of the grant type Client Credentials?"}
+	}
+	return g, err
+}
 
 // fetchByRefresh uses a refresh token: the one that a grant replaced the last
 // with, else the stored one, else the configured one. A replacement is durable

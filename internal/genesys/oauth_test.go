@@ -230,6 +230,29 @@ func TestSecretIsReadAgain(t *testing.T) {
 	})
 }
 
+// However many streams ask: what is refused is not tried more often than once a
+// minute in the end, and what was put right is tried at once.
+func TestRefusedLoginIsNotHammered(t *testing.T) {
+	secret := "wrong"
+	s := &script{login: newLogin().ServeHTTP}
+	inLab(t, s, func(cfg *Config) { cfg.ClientSecret = func() (string, error) { return secret, nil } }, func(l *lab) {
+		for range 600 { // ten minutes
+			if _, err := l.client.tokens.get(l.t.Context()); !errors.Is(err, ErrCredentials) {
+				l.t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		// After 1, 2, 4, 8, 16 and 32 s, then each minute; each by Basic and by the form.
+		if tries := s.logins / 2; tries < 15 || tries > 16 {
+			l.t.Errorf("%d tries in ten minutes", tries)
+		}
+		secret = "the-secret"
+		if _, err := l.client.tokens.get(l.t.Context()); err != nil {
+			l.t.Errorf("the right secret: %v", err)
+		}
+	})
+}
+
 func TestRefreshTokenIsReplaced(t *testing.T) {
 	h, store := newLogin(), &memoryStore{}
 	h.life, h.refresh = time.Hour, "configured"
