@@ -311,56 +311,6 @@ func TestExclusive(t *testing.T) {
 	}
 }
 
-func TestRefused(t *testing.T) {
-	for _, policy := range []string{RefusedRetry, RefusedSkip} {
-		t.Run(policy, func(t *testing.T) {
-			topic := consumertest.New(t)
-			config := configOf(t, topic)
-			config.OnRefused = policy
-			ids := topic.Commit(topic.Events(30)...)
-			bad := ids[len(ids)/2]
-			e := newEndpoint()
-			e.fault = func(m *Message) error {
-				if m.ID == bad {
-					return fmt.Errorf("%w: too large", ErrRefused)
-				}
-				return nil
-			}
-			start(t, config, e.handle)
-			if policy == RefusedSkip {
-				committed(t, topic)
-				rest := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == bad })
-				e.judge(t, rest, 1)
-				return
-			}
-			consumertest.Await(t, "some delivery", 10*time.Second, func() bool { e.mu.Lock(); defer e.mu.Unlock(); return len(e.got) > 0 })
-			if topic.Lag(testGroup) == 0 {
-				t.Error("what was refused is committed")
-			}
-			e.setFault(nil)
-			delivered(t, e, ids)
-			committed(t, topic)
-			e.judge(t, ids, 1)
-		})
-	}
-}
-
-func TestForeignRecord(t *testing.T) {
-	topic := consumertest.New(t)
-	config := configOf(t, topic)
-	topic.Foreign(1)
-	ids := topic.Commit(topic.Events(20)...)
-	e := newEndpoint()
-	err := Run(context.Background(), config, e.handle)
-	if err == nil || !strings.Contains(err.Error(), topic.Name+"-1 at 0") || !strings.Contains(err.Error(), "ON_REFUSED=skip") {
-		t.Errorf("a record that is no change: %v", err)
-	}
-	config.OnRefused = RefusedSkip
-	start(t, config, e.handle)
-	delivered(t, e, ids)
-	committed(t, topic)
-}
-
 // TestLatest begins at the end, and stays there when it comes back.
 func TestLatest(t *testing.T) {
 	topic := consumertest.New(t)
@@ -377,47 +327,6 @@ func TestLatest(t *testing.T) {
 	start(t, config, e.handle)
 	delivered(t, e, ids)
 	e.judge(t, ids, 1)
-}
-
-// TestRecall shows a handler what it had delivered lately, all of it before anything new.
-func TestRecall(t *testing.T) {
-	topic := consumertest.New(t)
-	config := configOf(t, topic)
-	config.Recall = 5 * time.Minute
-	now := time.Now()
-	old := topic.CommitAt(now.Add(-time.Hour), topic.Events(30)...)
-	topic.Abort(topic.Events(10)...)
-	lately := topic.CommitAt(now.Add(-2*time.Minute), topic.Events(30)...)
-	e := newEndpoint()
-	stop := start(t, config, e.handle)
-	delivered(t, e, append(old, lately...))
-	committed(t, topic)
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
-	if len(e.recalled) > 0 {
-		t.Errorf("a new group recalled %d messages", len(e.recalled))
-	}
-	ids := topic.CommitAt(now, topic.Events(20)...)
-	again := newEndpoint()
-	recalledFirst := true
-	start(t, config, func(ctx context.Context, messages []Message) (int, error) {
-		again.mu.Lock()
-		recalledFirst = recalledFirst && (!messages[0].Recalled || len(again.got) == 0)
-		again.mu.Unlock()
-		return again.handle(ctx, messages)
-	})
-	delivered(t, again, ids)
-	again.judge(t, ids, 1)
-	again.mu.Lock()
-	defer again.mu.Unlock()
-	if !recalledFirst {
-		t.Error("something was recalled after something new was delivered")
-	}
-	slices.Sort(lately)
-	if got := slices.Sorted(slices.Values(again.recalled)); !slices.Equal(got, lately) {
-		t.Errorf("recalled %d messages, not %d", len(got), len(lately))
-	}
 }
 
 // TestGrace lets a handler finish when the program is stopped, and commits what it did.

@@ -25,7 +25,9 @@ const (
 
 var (
 	errGivenBack = errors.New("the partition is another member's") // or is about to be
-	errEnough    = errors.New("enough read")
+	errNoChange  = errors.New("a record that is no change holds its partition up; " +
+		"behind a schema registry set SCHEMA_REGISTRY_URL, and ON_REFUSED=skip leaves out what is not the connector's")
+	errEnough = errors.New("enough read")
 )
 
 // partition is one partition for as long as it is this member's. One goroutine
@@ -68,6 +70,9 @@ func (p *partition) run(ctx context.Context, recalled *barrier) error {
 		case errors.Is(err, txn.ErrRetry), errors.Is(err, txn.ErrUnauthorized):
 			p.log.Warn("cannot read", p.where(), zap.Error(err))
 			sleep(ctx, pause.next())
+		case errors.Is(err, errNoChange):
+			p.log.Error("cannot go on", p.where(), zap.Error(err))
+			sleep(ctx, pause.next())
 		default:
 			return err
 		}
@@ -75,13 +80,14 @@ func (p *partition) run(ctx context.Context, recalled *barrier) error {
 	return nil
 }
 
-// step delivers what one fetch brings, and commits where that ends: also behind
-// what no handler gets to see, and at the first step of a new group, so that
-// "latest" means the same when it comes back.
+// step delivers what one fetch brings, if only up to a record that stops it, and
+// commits where that ends: also behind what no handler gets to see, and at the
+// first step of a new group, so that "latest" means the same when it comes back.
 func (p *partition) step(ctx context.Context) error {
 	p.batch = p.batch[:0]
-	if err := p.reader.Poll(ctx, pollWait, p.add); err != nil {
-		return err
+	stopped := p.reader.Poll(ctx, pollWait, p.add)
+	if stopped != nil && !errors.Is(stopped, errNoChange) {
+		return stopped
 	}
 	for batch := p.batch; len(batch) > 0; {
 		delivered, err := p.deliver(ctx, batch[:min(len(batch), p.BatchSize)])
@@ -94,7 +100,10 @@ func (p *partition) step(ctx context.Context) error {
 			}
 		}
 	}
-	return p.commit(p.reader.Offset())
+	if err := p.commit(p.reader.Offset()); err != nil {
+		return err
+	}
+	return stopped
 }
 
 // deliver calls the handler until it has delivered at least one of the messages.
@@ -140,7 +149,7 @@ func (p *partition) add(r *txn.Record) error {
 			p.log.Error("a record that is no change is left out", p.where(), zap.Int64("offset", r.Offset), zap.Error(err))
 			return nil
 		}
-		return fmt.Errorf("%s-%d at %d: %w (%s)", p.Topic, p.id, r.Offset, err, decodeHint)
+		return fmt.Errorf("%w: %w", errNoChange, err)
 	}
 	m := Message{
 		Change: change, ID: change.AuditID + ":" + strconv.Itoa(change.Index),
@@ -155,8 +164,6 @@ func (p *partition) add(r *txn.Record) error {
 	return nil
 }
 
-const decodeHint = "behind a schema registry set SCHEMA_REGISTRY_URL; a record that is not the connector's is left out with ON_REFUSED=skip"
-
 // recall hands out what was published and delivered shortly before the group's
 // offset, so that the handler remembers what it did before it was restarted.
 func (p *partition) recall(ctx context.Context) error {
@@ -164,6 +171,9 @@ func (p *partition) recall(ctx context.Context) error {
 		return nil
 	}
 	reference, err := p.nextPublished(ctx)
+	if errors.Is(err, txn.ErrOutOfRange) {
+		return nil // deleted, like all that was before it; run goes on with the oldest
+	}
 	if err != nil {
 		return err
 	}
@@ -179,7 +189,10 @@ func (p *partition) recall(ctx context.Context) error {
 			if r.Offset >= p.committed {
 				return errEnough
 			}
-			return p.add(r)
+			if err := p.add(r); !errors.Is(err, errNoChange) {
+				return err
+			}
+			return nil // was left out then, and is now
 		})
 		if err != nil && !errors.Is(err, errEnough) {
 			return err

@@ -214,9 +214,18 @@ func (c *Topic) Foreign(partition int32) {
 	c.must(c.producer.EndTransaction(c.within(), kgo.TryCommit))
 }
 
+// DeleteAll deletes every record, as retention does.
+func (c *Topic) DeleteAll() {
+	c.t.Helper()
+	ends, err := c.admin.ListEndOffsets(c.within(), c.Name)
+	c.must(err)
+	_, err = c.admin.DeleteRecords(c.within(), ends.Offsets())
+	c.must(err)
+}
+
 // Lag is how many offsets a group has not committed yet, -1 while it has none
-// for some partition that has records.
-func (c *Topic) Lag(group string) int64 {
+// for some partition that has records: of these partitions, or of all.
+func (c *Topic) Lag(group string, partitions ...int32) int64 {
 	c.t.Helper()
 	ctx := c.within()
 	ends, err := c.admin.ListCommittedOffsets(ctx, c.Name)
@@ -230,7 +239,7 @@ func (c *Topic) Lag(group string) int64 {
 	ends.Each(func(end kadm.ListedOffset) {
 		at, ok := committed.Lookup(c.Name, end.Partition)
 		switch {
-		case lag < 0 || end.Offset == 0:
+		case lag < 0 || end.Offset == 0 || len(partitions) > 0 && !slices.Contains(partitions, end.Partition):
 		case !ok:
 			lag = -1
 		default:
