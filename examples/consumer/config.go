@@ -34,12 +34,15 @@ type Config struct {
 	SASL      SASL
 	Registry  Registry
 
+	// The consumer group, whose offsets say what is delivered. The program sets
+	// the name that it has where the variable is unset.
+	GroupID string `env:"KAFKA_CONSUMER_GROUP, overwrite"`
+	// Where a new group begins: "earliest", also where the program says nothing,
+	// or "latest".
+	StartFrom string `env:"START_FROM, overwrite"`
+
 	// What follows is the program's to set.
 
-	// GroupID is the consumer group, whose offsets say what is delivered.
-	GroupID string
-	// StartFrom is where a new group begins: "earliest" or "latest".
-	StartFrom string
 	// BatchSize is how many messages a Handler gets at most; 500.
 	BatchSize int
 	// Exclusive gives all partitions to one member of the group, for handlers

@@ -22,6 +22,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
@@ -115,6 +116,18 @@ func Run(ctx context.Context, config Config, handle Handler) error {
 			c.start(generation, fail)
 		}
 	}
+}
+
+// RunEach does so once for each handler, as members of groups of their own,
+// GroupID-NAME: one that cannot deliver holds up nobody else.
+func RunEach(ctx context.Context, config Config, handlers map[string]Handler) error {
+	all, ctx := errgroup.WithContext(ctx)
+	for name, handle := range handlers {
+		own := config
+		own.GroupID += "-" + name
+		all.Go(func() error { return Run(ctx, own, handle) })
+	}
+	return all.Wait()
 }
 
 func newConsumer(config Config, handle Handler) (*consumer, error) {

@@ -16,17 +16,14 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"genesys-audit-connector/examples/consumer"
 )
 
 // config is the environment. An output is used when its address, or key, is set.
 type config struct {
-	Kafka     consumer.Config
-	Group     string `env:"KAFKA_CONSUMER_GROUP, default=genesys-rolealerts"`
-	StartFrom string `env:"START_FROM, default=latest"`
-	Rules     string `env:"RULES_FILE, default=rules.yaml"`
+	Kafka consumer.Config
+	Rules string `env:"RULES_FILE, default=rules.yaml"`
 	// Events that were older than this when they were published are history, not news.
 	MaxAge time.Duration `env:"ALERT_MAX_AGE, default=24h"`
 
@@ -47,10 +44,9 @@ func main() {
 	}
 }
 
-// run reads the topic once for each output, in a consumer group of its own: one
-// that is down holds up nobody else.
+// run reads the topic once for each output until ctx ends.
 func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
-	var c config
+	c := config{Kafka: consumer.Config{GroupID: "genesys-rolealerts", StartFrom: "latest"}}
 	if err := consumer.Load(ctx, env, &c); err != nil {
 		return err
 	}
@@ -62,21 +58,17 @@ func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log, err := zap.NewProduction()
-	if err != nil {
+	if c.Kafka.Log, err = zap.NewProduction(); err != nil {
 		return err
 	}
-	all, ctx := errgroup.WithContext(ctx)
+	// Bursts are counted over all partitions, and over restarts.
+	c.Kafka.Exclusive, c.Kafka.Recall = true, rules.Memory()
+	alerters := map[string]consumer.Handler{}
 	for name, out := range outputs {
-		kafka := c.Kafka
-		kafka.GroupID, kafka.StartFrom = c.Group+"-"+name, c.StartFrom
-		kafka.Log = log.With(zap.String("output", name))
-		// Bursts are counted over all partitions, and over restarts.
-		kafka.Exclusive, kafka.Recall = true, rules.Memory()
 		a := &alerter{out: out, evaluator: newEvaluator(rules, c.MaxAge)}
-		all.Go(func() error { return consumer.Run(ctx, kafka, a.handle) })
+		alerters[name] = a.handle
 	}
-	return all.Wait()
+	return consumer.RunEach(ctx, c.Kafka, alerters)
 }
 
 func (c *config) outputs(stdout io.Writer) (map[string]output, error) {

@@ -16,19 +16,16 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"genesys-audit-connector/examples/consumer"
 )
 
 // config is the environment. An output is used when its address is set.
 type config struct {
-	Kafka     consumer.Config
-	Group     string `env:"KAFKA_CONSUMER_GROUP, default=genesys-siem"`
-	StartFrom string `env:"START_FROM, default=earliest"`
-	HEC       hecConfig
-	Syslog    syslogConfig
-	Stdout    bool `env:"OUTPUT_STDOUT, default=false"`
+	Kafka  consumer.Config
+	HEC    hecConfig
+	Syslog syslogConfig
+	Stdout bool `env:"OUTPUT_STDOUT, default=false"`
 }
 
 func main() {
@@ -41,10 +38,9 @@ func main() {
 	}
 }
 
-// run reads the topic once for each output, in a consumer group of its own: one
-// that is down holds up nobody else.
+// run reads the topic once for each output until ctx ends.
 func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
-	var c config
+	c := config{Kafka: consumer.Config{GroupID: "genesys-siem", StartFrom: "earliest"}}
 	if err := consumer.Load(ctx, env, &c); err != nil {
 		return err
 	}
@@ -52,18 +48,10 @@ func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log, err := zap.NewProduction()
-	if err != nil {
+	if c.Kafka.Log, err = zap.NewProduction(); err != nil {
 		return err
 	}
-	all, ctx := errgroup.WithContext(ctx)
-	for name, deliver := range outputs {
-		kafka := c.Kafka
-		kafka.GroupID, kafka.StartFrom = c.Group+"-"+name, c.StartFrom
-		kafka.Log = log.With(zap.String("output", name))
-		all.Go(func() error { return consumer.Run(ctx, kafka, deliver) })
-	}
-	return all.Wait()
+	return consumer.RunEach(ctx, c.Kafka, outputs)
 }
 
 func (c *config) outputs(stdout io.Writer) (map[string]consumer.Handler, error) {
