@@ -36,12 +36,11 @@ func TestNoSecretIsShown(t *testing.T) {
 			say(status, fmt.Sprintf(`{"code":%q,"error":%q,"message":%q,"description":%q,"id":"q1","state":%q}`, text, text, text, text, text), header...)(w, r)
 		}
 	}
-	store := &memoryStore{}
 	for name, dialect := range map[string]Dialect{"auditlogs": Auditlogs, "query": Query, "realtime": Realtime} {
 		for _, status := range []int{200, 302, 400, 401, 403, 404, 418, 429, 500, 503} {
 			for _, login := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s %d login %t", name, status, login), func(t *testing.T) {
-					n := 0
+					n, store := 0, &memoryStore{}
 					broken := echo(status, "Location", "https://elsewhere.test/?s=canary-signature", "Retry-After", "1")
 					s := &script{fallback: func(w http.ResponseWriter, r *http.Request) {
 						if strings.HasSuffix(r.URL.Path, "servicemapping") {

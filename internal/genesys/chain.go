@@ -16,7 +16,7 @@ import (
 // then tries again, but from the first page.
 type retries struct {
 	faults   int           // attempts
-	refusals int           // attempts that 429 may cost besides; the pacer does the waiting
+	refusals int           // attempts that 429 may cost besides
 	first    time.Duration // backoff, doubled from one to the next, with full jitter
 	last     time.Duration
 }
@@ -30,6 +30,10 @@ const (
 	tellAfter = 10 * time.Second
 	tellAgain = time.Minute
 )
+
+// longestWait is the longest pause that Retry-After gets before one more attempt;
+// after a 429 the pacer may keep it for longer.
+const longestWait = time.Minute
 
 // Limits of a chain of pages: what goes beyond has lost its way.
 const (
@@ -81,16 +85,14 @@ func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, err
 				c.cfg.Trouble(op, err)
 			}
 		}
-		if status.status == http.StatusTooManyRequests {
-			if refusals++; refusals < c.patience.refusals {
-				continue // the pacer waits
-			}
-		}
-		if faults++; faults >= c.patience.faults {
+		if status.status == http.StatusTooManyRequests && refusals < c.patience.refusals {
+			refusals++
+		} else if faults++; faults >= c.patience.faults {
 			fault.Attempts = faults + refusals
 			return nil, fault
 		}
-		pause := rand.N(min(c.patience.first<<min(faults-1, 20), c.patience.last))
+		pause := rand.N(min(c.patience.first<<min(faults+refusals-1, 20), c.patience.last))
+		pause = max(pause, min(status.wait, longestWait))
 		c.log.Debug("a request failed, trying again", zap.Error(err), zap.Int("faults", faults), zap.Duration("in", pause))
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err

@@ -74,6 +74,22 @@ func TestFaultsPass(t *testing.T) {
 	}
 }
 
+// Any answer may ask to be left alone for a while, not a 429 only (RFC 9110, 10.2.3).
+func TestRetryAfterOfAnOverloadedServer(t *testing.T) {
+	s := (&script{}).then(say(503, "", "Retry-After", "20"), say(503, "", "Retry-After", "999999"), page("", "a"))
+	inLab(t, s, nil, func(l *lab) {
+		ids, err := l.read(l.open()[0], l.lastHour())
+		if err != nil || !slices.Equal(ids, []string{"a"}) {
+			l.t.Fatal(ids, err)
+		}
+		for i, want := range []time.Duration{20 * time.Second, longestWait} {
+			if pause := s.at[i+2].Sub(s.at[i+1]); pause < want || pause > want+time.Second {
+				l.t.Errorf("asked again after %s, expected %s", pause, want)
+			}
+		}
+	})
+}
+
 // packed is a gzipped body of which only the given share is sent.
 func packed(body string, share float64) http.HandlerFunc {
 	var b strings.Builder

@@ -175,6 +175,7 @@ func (t *tokens) fetch(ctx context.Context) (*grant, error) {
 		if configured, err = t.c.cfg.RefreshToken(); err != nil {
 			return nil, fmt.Errorf("GENESYS_REFRESH_TOKEN: %w", err)
 		}
+		t.c.secrets.know(configured, url.QueryEscape(configured))
 	}
 	l := login{client, configured}
 	if err := t.refused.again(l); err != nil {

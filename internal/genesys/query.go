@@ -245,7 +245,8 @@ func (c *Client) download(ctx context.Context, location string, check func(*answ
 		case a.status >= 200 && a.status < 300:
 			return check(a)
 		case a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout:
-			return &FaultError{Op: op, Err: &statusFault{status: a.status}}
+			wait, _ := readRetryAfter(a.header, time.Now())
+			return &FaultError{Op: op, Err: &statusFault{status: a.status, wait: wait}}
 		}
 		return fmt.Errorf("%w: the file is refused with %d", errQueryLost, a.status)
 	})

@@ -1,6 +1,7 @@
 package genesys
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -47,7 +48,7 @@ func (c *Client) realtimePages(ctx context.Context, r *reading, i audit.Interval
 		req := &request{op: "POST " + realtimePath, method: http.MethodPost, path: realtimePath,
 			query: url.Values{"expand": {"user"}}, body: q.body(), purpose: r.Purpose}
 		if q.PageNumber == 1 {
-			req.ready = func() error { return c.inRetention(r) }
+			req.ready = func() error { return cmp.Or(c.inRetention(r), c.inRealtime(i)) }
 		}
 		var total int
 		a, err := c.ask(ctx, req, func(a *answer) (err error) {
@@ -73,9 +74,15 @@ func (c *Client) realtimePages(ctx context.Context, r *reading, i audit.Interval
 		if first < 0 {
 			first = total
 		}
-		page := a.page()
+		size, page := q.PageSize, a.page()
+		if told, err := a.number("pageSize"); err == nil && told > 0 {
+			size = min(size, told)
+		}
+		if q.PageNumber == 1 { // it begins where any first page does
+			q.PageSize = size
+		}
 		more := q.PageNumber*q.PageSize < total
-		if total != first || more && len(page.Events) == 0 {
+		if total != first || size != q.PageSize || more && len(page.Events) < size {
 			page.Release()
 			return true, nil
 		}
@@ -84,6 +91,18 @@ func (c *Client) realtimePages(ctx context.Context, r *reading, i audit.Interval
 		}
 	}
 	return false, ErrEndless
+}
+
+// errRealtimePast says that the interval begins before what realtime shows: it
+// had to wait for its turn, or for whoever took the pages before. It mends
+// itself: with the next reading more is asked of the dialect query.
+var errRealtimePast = fmt.Errorf("realtime holds only %s, and the interval has waited for too long", traits[Realtime].retention)
+
+func (c *Client) inRealtime(i audit.Interval) error {
+	if i.From.Before(c.Now().Add(-traits[Realtime].retention - retentionSlack)) {
+		return errRealtimePast
+	}
+	return nil
 }
 
 // largestDivisor is the largest number up to most that divides n; most itself for 0.

@@ -20,9 +20,10 @@ func (r *redactor) know(secrets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range secrets {
-		if s == "" || slices.Contains(r.recent, s) {
+		if s == "" {
 			continue
 		}
+		r.recent = slices.DeleteFunc(r.recent, func(known string) bool { return known == s })
 		r.recent = append(r.recent, s)
 		r.recent = slices.Delete(r.recent, 0, max(0, len(r.recent)-keepSecrets))
 	}

@@ -215,23 +215,20 @@ func (c *Client) noteNew(s survey) {
 	}
 }
 
-// Changed looks whether there are services that appeared, or went, since Open;
-// then Open names other streams. It asks nothing where the dialect has no services.
+// Changed looks whether there are services that appeared, went, or are served in
+// other dialects since Open; then Open names other streams, or reads them
+// otherwise. It asks nothing where the dialect has no services.
 func (c *Client) Changed(ctx context.Context) (bool, error) {
-	c.mu.Lock()
-	spoken, now := c.spoken, slices.Sorted(maps.Keys(c.streams))
-	c.mu.Unlock()
-	if spoken == "" || spoken == string(Auditlogs) {
+	if spoken := c.API(); spoken == "" || spoken == string(Auditlogs) {
 		return false, nil
 	}
 	streams, _, err := c.chooseServices(ctx, audit.Sweep)
 	if err != nil {
 		return false, fmt.Errorf("look for new services: %w", err)
 	}
-	var names []string
+	dialects := make(map[string]string, len(streams))
 	for _, s := range streams {
-		names = append(names, s.Name)
+		dialects[s.Name] = s.dialect
 	}
-	slices.Sort(names)
-	return !slices.Equal(names, now), nil
+	return !maps.Equal(dialects, c.Dialects()), nil
 }

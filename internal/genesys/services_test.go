@@ -216,6 +216,7 @@ func TestDownloads(t *testing.T) {
 type movingList struct {
 	ids   []string
 	grows int // before so many more pages
+	most  int // events on a page, whatever was asked for; 0 is any
 }
 
 func (m *movingList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -229,6 +230,9 @@ func (m *movingList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = body.ReadFrom(r.Body)
 		var number, size int
 		_, _ = fmt.Sscanf(body.String()[strings.Index(body.String(), `"pageNumber"`):], `"pageNumber":%d,"pageSize":%d`, &number, &size)
+		if m.most > 0 {
+			size = min(size, m.most)
+		}
 		if number > 1 && m.grows > 0 {
 			m.grows--
 			m.ids = append([]string{fmt.Sprint("late-", m.grows)}, m.ids...)
@@ -238,7 +242,7 @@ func (m *movingList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, id := range m.ids[from:to] {
 			events = append(events, event(id))
 		}
-		say(200, fmt.Sprintf(`{"entities":[%s],"total":%d,"pageNumber":%d}`, strings.Join(events, ","), len(m.ids), number))(w, r)
+		say(200, fmt.Sprintf(`{"entities":[%s],"total":%d,"pageNumber":%d,"pageSize":%d}`, strings.Join(events, ","), len(m.ids), number, size))(w, r)
 	}
 }
 
@@ -263,6 +267,80 @@ func TestRealtimePagesThatMove(t *testing.T) {
 				slices.Sort(ids)
 				if n := len(slices.Compact(ids)); err != nil || n != 1750+tc.grows {
 					l.t.Fatalf("%d events, %v", n, err)
+				}
+			})
+		})
+	}
+}
+
+// An API that gives smaller pages than it was asked for numbers those.
+func TestRealtimePagesThatAreSmaller(t *testing.T) {
+	for _, events := range []int{0, 1, 99, 100, 101, 450, 1750} {
+		t.Run(fmt.Sprint(events), func(t *testing.T) {
+			m := &movingList{most: 100}
+			for i := range events {
+				m.ids = append(m.ids, fmt.Sprint("event-", i))
+			}
+			inLab(t, m, func(cfg *Config) { cfg.Dialect = Realtime }, func(l *lab) {
+				ids, err := l.read(l.open()[0], l.lastHour())
+				if err != nil || !slices.Equal(ids, m.ids) {
+					l.t.Fatalf("%d events, %v", len(ids), err)
+				}
+			})
+		})
+	}
+}
+
+// Whoever takes pages may be kept for hours, by Kafka. What realtime has let go
+// meanwhile it would not show, and not miss.
+func TestRealtimeIsNotAskedForWhatItLetGo(t *testing.T) {
+	inOrg(t, Auto, sandbox.Options{Seed: 3, Odd: -1, Dialects: []sandbox.Dialect{sandbox.Query, sandbox.Realtime}},
+		func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
+			stream, now := l.open()[0], l.client.Now().Truncate(time.Millisecond)
+			i := audit.Interval{From: now.Add(-14*day - time.Hour), To: now.Add(-14*day + 3*time.Hour)}
+			org.Backfill(400, i.From, i.To)
+			read := func(hold time.Duration) (map[string]bool, error) {
+				ids := make(map[string]bool)
+				err := l.client.Read(l.t.Context(), audit.Read{Stream: stream, Interval: i, Purpose: audit.Backfill}, func(p audit.Page, _ bool) error {
+					time.Sleep(hold)
+					for _, e := range p.Events {
+						ids[e.ID] = true
+					}
+					p.Release()
+					return nil
+				})
+				return ids, err
+			}
+			all, err := read(0)
+			if err != nil || len(all) < 50 {
+				l.t.Fatalf("%d events, %v", len(all), err)
+			}
+			if _, err := read(2 * time.Hour); !errors.Is(err, errRealtimePast) { // the sandbox would refuse, others might show nothing
+				l.t.Errorf("the error is %v", err)
+			}
+			if ids, err := read(0); err != nil || len(ids) != len(all) {
+				l.t.Errorf("%d of %d events when read again, %v", len(ids), len(all), err)
+			}
+		})
+}
+
+// The host of a file that wants to be left alone is, though no pacer is in between.
+func TestDownloadThatIsRefusedForNow(t *testing.T) {
+	for _, status := range []int{429, 503} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			var at []time.Time
+			inLab(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				at = append(at, time.Now())
+				say(status, "", "Retry-After", "20")(w, r)
+			}), nil, func(l *lab) {
+				_, err := l.client.download(l.t.Context(), "http://files.test/f", func(*answer) error { return nil })
+				if !isType[*FaultError](err) || len(at) < 2 || len(at) > defaultRetries.faults+defaultRetries.refusals {
+					l.t.Errorf("%d requests, %v", len(at), err)
+				}
+				for i := range at[1:] {
+					if pause := at[i+1].Sub(at[i]); pause < 20*time.Second {
+						l.t.Errorf("asked again after %s", pause)
+					}
 				}
 			})
 		})
@@ -448,4 +526,32 @@ func TestPacerCountsWhatTransportRepeats(t *testing.T) {
 	if used := c.Rate().Used; requests != 3 || used != requests {
 		t.Fatalf("the server got %d requests, the pacer counted %d", requests, used)
 	}
+}
+
+// A service that another dialect takes up, or drops, is read differently from then on.
+func TestServiceThatMovesIsNoticed(t *testing.T) {
+	realtime := "Routing"
+	s := &script{fallback: func(w http.ResponseWriter, r *http.Request) {
+		services := "Routing"
+		switch {
+		case r.URL.Path == auditlogsPath:
+			failing(404, "not.found")(w, r)
+			return
+		case strings.HasPrefix(r.URL.Path, realtimePath):
+			services = realtime
+		}
+		say(200, fmt.Sprintf(`{"services":[{"name":%q,"entities":[]}]}`, services))(w, r)
+	}}
+	inLab(t, s, func(cfg *Config) { cfg.Dialect, cfg.Services = Auto, []string{"Routing"} }, func(l *lab) {
+		l.open()
+		for _, realtime = range []string{"Other", "Routing"} {
+			if changed, err := l.client.Changed(l.t.Context()); !changed || err != nil {
+				l.t.Fatal(changed, err)
+			}
+			l.open()
+			if changed, err := l.client.Changed(l.t.Context()); changed || err != nil {
+				l.t.Fatal(changed, err)
+			}
+		}
+	})
 }
