@@ -40,6 +40,12 @@ const (
 	hecAckPoll = 500 * time.Millisecond
 )
 
+// Codes of answers. A 200 without the first one is another program's word.
+const (
+	success = 0
+	noCode  = -1
+)
+
 // hec delivers OCSF events to an HTTP Event Collector:
 // https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector
 type hec struct {
@@ -155,13 +161,14 @@ func (h *hec) send(ctx context.Context, body []byte) error {
 		Code  int
 		AckID *int64
 	}
+	answer.Code = noCode
 	status, err := h.post(ctx, "/event", body, &answer)
 	switch {
 	case err != nil:
 		return fmt.Errorf("send to the collector: %w", err)
 	case status == http.StatusRequestEntityTooLarge, status == http.StatusBadRequest && aboutEvent(answer.Code):
 		return fmt.Errorf("%w: the collector answers %d: %s (code %d)", consumer.ErrRefused, status, answer.Text, answer.Code)
-	case status != http.StatusOK:
+	case status != http.StatusOK, answer.Code != success:
 		return fmt.Errorf("the collector answers %d: %s (code %d)", status, answer.Text, answer.Code)
 	case !h.config.Ack:
 		return nil

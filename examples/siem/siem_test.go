@@ -47,7 +47,7 @@ func (r *rsyslog) start(t *testing.T) {
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}
-	consumertest.Await(t, "rsyslogd listens", 20*time.Second, func() bool {
+	consumertest.Await(t, "rsyslogd listens", patience, func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+r.port)
 		if err == nil {
 			_ = conn.Close()
@@ -108,12 +108,12 @@ func testRsyslog(t *testing.T, framing string) {
 		topic.Abort(topic.Events(5)...)
 		before := r.written()
 		ids = append(ids, topic.Commit(topic.Events(600)...)...)
-		consumertest.Await(t, "rsyslogd writes", 20*time.Second, func() bool { return r.written() > before })
+		consumertest.Await(t, "rsyslogd writes", patience, func() bool { return r.written() > before })
 		r.end(os.Kill) // most likely in the middle of a batch
 		ids = append(ids, topic.Commit(topic.Events(20)...)...)
 		r.start(t)
 	}
-	consumertest.Await(t, "everything is delivered", 60*time.Second, func() bool { return topic.Lag("genesys-siem-syslog") == 0 })
+	consumertest.Await(t, "everything is delivered", patience, func() bool { return topic.Lag("genesys-siem-syslog") == 0 })
 	r.end(syscall.SIGTERM)
 	content, err := os.ReadFile(filepath.Join(r.dir, "messages"))
 	if err != nil {
@@ -158,7 +158,7 @@ func TestOCSFIsValid(t *testing.T) {
 		}
 	}
 	startPrinter(t, topic, print)
-	consumertest.Await(t, "all is printed", 30*time.Second, func() bool { return topic.Lag("print") == 0 })
+	consumertest.Await(t, "all is printed", patience, func() bool { return topic.Lag("print") == 0 })
 	out, err := validate(b.Bytes())
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
