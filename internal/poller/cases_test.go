@@ -94,6 +94,22 @@ func TestRetentionIsAGapWithItsReason(t *testing.T) {
 	})
 }
 
+// All there is, ordered: no part of it is late for retention, and none is a gap.
+func TestAllThereIsHasNoGap(t *testing.T) {
+	inBubble(t, 10*time.Hour, func(b *bench) {
+		b.api.retention = 10 * time.Hour
+		at := b.start.Add(-10*time.Hour + 40*time.Second)
+		b.api.add(stream, "oldest", at, at)
+		b.lead(time.Minute)
+		if gaps := b.ledger().Gaps; len(gaps) != 0 {
+			t.Errorf("gaps: %+v", gaps)
+		}
+		if b.kafka.published["oldest"] != 1 || b.api.tooOld > 0 {
+			t.Errorf("the oldest event is published %d times; %d requests asked for more than retention holds", b.kafka.published["oldest"], b.api.tooOld)
+		}
+	})
+}
+
 func TestBackfillFromNowReadsNothingOlder(t *testing.T) {
 	inBubble(t, 0, func(b *bench) {
 		b.api.add(stream, "old", b.start.Add(-time.Second), b.start.Add(-time.Second))

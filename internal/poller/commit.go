@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -305,7 +306,7 @@ func (b *stepBuilder) leaveOut(r *RefusedError) bool {
 		b.change(e.stream, func(l offsets.Ledger) offsets.Ledger {
 			return l.AddGap(offsets.Gap{
 				Interval: audit.Interval{From: e.slot, To: e.slot.Add(time.Millisecond)},
-				Reason:   "topic " + r.Topic + " does not take the event: " + cure(r), ID: r.ID, Size: r.Size,
+				Reason:   fmt.Sprintf("topic %s does not take event %.80q of %d bytes: %s", r.Topic, r.ID, r.Size, cure(r)), ID: r.ID, Size: r.Size,
 			})
 		})
 		return true

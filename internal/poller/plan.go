@@ -26,6 +26,12 @@ func retentionEdge(now time.Time, retention time.Duration) time.Time {
 	return ceilMilli(now.Add(retentionMargin - retention))
 }
 
+// firstReading is how long the first chunk of all there is may take to be read:
+// what leaves the API's retention until then is not ordered.
+func firstReading(retention time.Duration) time.Duration {
+	return min(time.Minute, retention/1000).Truncate(time.Millisecond)
+}
+
 func ceilMilli(t time.Time) time.Time {
 	if c := t.Truncate(time.Millisecond); c.Equal(t) {
 		return c

@@ -219,7 +219,7 @@ func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
 		l, known := p.ledger(s.Name)
 		start := p.cfg.Start(now, s.Retention)
 		if edge := retentionEdge(now, s.Retention); start.Before(edge) && edge.Sub(start) <= retentionMargin {
-			start = edge // "all there is" is what can still be asked for, and no gap
+			start = edge.Add(firstReading(s.Retention)) // "all there is" is what can still be asked for, and no gap
 		}
 		if known {
 			l = resume(l, start, now, p.cfg.SweepAges)
