@@ -51,22 +51,33 @@ func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 	return s, c.checkFilter(wide)
 }
 
-// checkKnown refuses values of which no reading is needed to know that they are wrong.
+// checkKnown refuses what is known to be wrong without any reading.
 func (f filter) checkKnown() error {
-	for _, c := range f {
+	for i, c := range f {
+		if key, same := butForCase(c.key, knownKeys); same {
+			right := slices.Clone(f)
+			right[i].key = key
+			return &ValueError{Variable: "GENESYS_FILTER", Value: f.String(), Reason: "events have no field " + c.key, Suggestion: right.String()}
+		}
 		right := knownWrong[condition{c.key, strings.ToLower(c.value)}]
-		if c.key == "type" && right == "" {
-			for _, known := range knownTypes {
-				if strings.EqualFold(known, c.value) && known != c.value {
-					right = known
-				}
-			}
+		if value, same := butForCase(c.value, knownTypes); same && c.key == "type" {
+			right = value
 		}
 		if right != "" {
 			return &ValueError{Variable: "GENESYS_FILTER", Value: f.String(), Reason: "nothing matches " + c.key + "=" + c.value, Suggestion: f.with(c.key, right).String()}
 		}
 	}
 	return nil
+}
+
+// butForCase is the one of the known words that is the same but for case.
+func butForCase(word string, known []string) (right string, same bool) {
+	for _, k := range known {
+		if k != word && strings.EqualFold(k, word) {
+			return k, true
+		}
+	}
+	return "", false
 }
 
 // with is the filter with another value for a key.

@@ -25,6 +25,8 @@ func TestFilterIsChecked(t *testing.T) {
 		{"type=configuration,entityType=queue", "", false, 1},
 		{"type=admin", "type=configuration", false, 0},
 		{"type=Configuration", "type=configuration", false, 0},
+		{"Type=configuration", "type=configuration", false, 0},
+		{"type=configuration,entitytype=queue", "type=configuration,entityType=queue", false, 0},
 		{"type=admin,entityType=queue", "type=configuration,entityType=queue", false, 0},
 		{"type=configuration,entityType=Queue", "type=configuration,entityType=queue", false, 2},
 		{"type=configuration,entityType=queue,action=UPDATE", "type=configuration,entityType=queue,action=Update", false, 2},

@@ -18,6 +18,9 @@ var knownWrong = map[condition]string{
 // knownTypes are the values of type that are documented.
 var knownTypes = []string{"configuration"}
 
+// knownKeys are the fields of events that are documented and that a filter may name.
+var knownKeys = []string{"type", "entityType", "entityId", "action", "userId", "userName", "auditId"}
+
 // distribution counts events by a value.
 type distribution map[string]int
 
