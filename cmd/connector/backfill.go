@@ -43,8 +43,8 @@ interval is covered or stands in the ledger as a gap.`,
 			return backfill(c.Context(), a, iv, wait || isTerminal(c.OutOrStdout()), c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&from, "from", "", "where the interval begins")
-	c.Flags().StringVar(&to, "to", "", "where it ends (default now)")
+	c.Flags().StringVar(&from, "from", "", "where the interval begins: `T`")
+	c.Flags().StringVar(&to, "to", "", "where it ends: `T` (default now)")
 	c.Flags().BoolVar(&wait, "wait", false, "show the progress and end when the work is done")
 	return c
 }

@@ -65,7 +65,7 @@ func check(ctx context.Context, env envconfig.Lookuper, environ []string, asJSON
 		report.Checks = append(report.Checks, doctor.Check{
 			Name: nameConfiguration, Status: doctor.Failed, Detail: strings.ReplaceAll(usage.Error(), "\n", "; "), Hint: whereDescribed,
 		})
-		err = usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\nEvery variable is described in docs/configuration.md.", err)}
+		err = wrongConfiguration(usage.error)
 	}
 	switch {
 	case asJSON:
@@ -82,7 +82,7 @@ func check(ctx context.Context, env envconfig.Lookuper, environ []string, asJSON
 	return err
 }
 
-const nameConfiguration, whereDescribed = "configuration", "every variable is described in docs/configuration.md"
+const nameConfiguration, whereDescribed = "configuration", "\"connector run --help\" describes every variable"
 
 // examine tells of the configuration, and of everything else where it is right.
 func examine(ctx context.Context, env envconfig.Lookuper, environ []string, tell func(doctor.Check)) error {
@@ -159,8 +159,8 @@ func newCheckPrinter(out io.Writer) checkPrinter {
 // checkColours are those of ANSI terminals: green, yellow, red.
 var checkColours = map[doctor.Status]int{doctor.OK: 32, doctor.Warning: 33, doctor.Failed: 31}
 
-// checkColumn is how wide the columns are in front of what was found.
-const checkColumn = 48
+// checkColumn is where a check's name stands, and below it what to do.
+const checkColumn = 9
 
 func (p checkPrinter) print(c doctor.Check) {
 	status := fmt.Sprintf("%-7s", c.Status)
@@ -179,5 +179,5 @@ func (p checkPrinter) sum(checks []doctor.Check) {
 	for _, c := range checks {
 		count[c.Status]++
 	}
-	fmt.Fprintf(p.out, "\n%d ok, %d warnings, %d failed\n", count[doctor.OK], count[doctor.Warning], count[doctor.Failed])
+	fmt.Fprintf(p.out, "\n%d ok, %d with a warning, %d failed\n", count[doctor.OK], count[doctor.Warning], count[doctor.Failed])
 }

@@ -37,7 +37,7 @@ func newDemo() *cobra.Command {
 	var o demoOptions
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show it working: a simulated organisation, a broker, and the connector between them",
+		Short: "See it work on a simulated organisation and broker",
 		Long: `demo starts a simulated Genesys Cloud organisation, an embedded Kafka broker (or
 uses yours, with --brokers) and the connector, and prints who changes what. It
 runs until Ctrl-C, or for --for, and ends with a count: what the API showed,
@@ -49,12 +49,13 @@ what a read-committed consumer finds in Kafka, what is missing, what is double.`
 		},
 	}
 	f := c.Flags()
-	f.DurationVar(&o.length, "for", 0, "how long to run, such as 30s (default until Ctrl-C)")
-	f.StringSliceVar(&o.brokers, "brokers", nil, "a real Kafka's brokers, host:port, instead of the embedded one")
-	f.Float64Var(&o.rate, "rate", 2, "audit events per second")
-	f.IntVar(&o.history, "history", 500, "events that happened before the start, during 24 hours")
-	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "events are the same for the same seed")
-	f.StringVar(&o.addr, "http", "127.0.0.1:0", "address of the status page")
+	f.DurationVar(&o.length, "for", 0, "how long to run: `DURATION` such as 30s (default until Ctrl-C)")
+	f.StringSliceVar(&o.brokers, "brokers", nil, "a real Kafka's brokers, `HOST:PORT`, instead of the embedded one")
+	f.Float64Var(&o.rate, "rate", 2, "audit events per second: `N`")
+	f.IntVar(&o.history, "history", 500, "events that happened before the start, during 24 hours: `N`")
+	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "events are the same for the same seed: `N` (default another one each time)")
+	f.Lookup("seed").DefValue = "0" // the time is no default to print
+	f.StringVar(&o.addr, "http", "127.0.0.1:0", "address of the status page: `HOST:PORT`, port 0 for any")
 	return c
 }
 
@@ -77,7 +78,7 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) error {
 	if err != nil {
 		return usageError{fmt.Errorf("connector demo: --http: %w", err)}
 	}
-	d := &demoRun{out: out, cfg: cfg, app: a, world: world, printer: printer{out: out, color: isTerminal(out)}}
+	d := &demoRun{out: out, cfg: cfg, app: a, world: world, printer: newPrinter(out)}
 	d.welcome(o, listener.Addr())
 
 	running, stop := context.WithCancel(ctx)
@@ -161,6 +162,7 @@ type demoRun struct {
 	app     *app
 	world   *sandbox.Server
 	seen    atomic.Int64 // change records read
+	past    int          // role changes of the history
 }
 
 func (d *demoRun) welcome(o demoOptions, page net.Addr) {
@@ -169,7 +171,8 @@ func (d *demoRun) welcome(o demoOptions, page net.Addr) {
   status page   http://%s/
   API           %s/api/v2/auditlogs
   Kafka         %s
-  topics        %s (who changed what), %s (as the API sent it)
+  topics        %s (who changed what)
+                %s (as the API sent it)
   try           kcat -C -b %s -t %s -e -f '%%T %%k %%s\n'
 
 `, page, d.world.URL, strings.Join(d.cfg.Kafka.Brokers, ","), d.cfg.Kafka.TopicChanges, d.cfg.Kafka.TopicRaw,
@@ -178,7 +181,10 @@ func (d *demoRun) welcome(o demoOptions, page net.Addr) {
 	if o.length > 0 {
 		until = "for " + o.length.String()
 	}
-	fmt.Fprintf(d.out, "%d events of the last 24 hours are read first; then it is live, %s.\n\n", o.history, until)
+	fmt.Fprintf(d.out, `%d events of the last 24 hours are read first, while new ones arrive; it runs
+%s. Times are UTC.
+
+`, o.history, until)
 }
 
 // watch prints the changes as a read-committed consumer gets them, until ctx ends.
@@ -215,11 +221,22 @@ func (d *demoRun) watch(ctx context.Context) error {
 	return nil
 }
 
-// show prints what is new, and of the history only what an auditor would ask for first.
+// pastGrants is how many role changes of the past are told.
+const pastGrants = 10
+
+// show prints what is new, and of the history only what an auditor would ask for
+// first: role changes, and not more of them than leave room for what is new.
 func (d *demoRun) show(c audit.Change, started time.Time) {
-	_, grant := roleGrant(c)
-	if grant || c.Time.After(started.Add(-5*time.Second)) {
+	if c.Time.After(started.Add(-5 * time.Second)) {
 		d.printer.change(c)
+		return
+	}
+	if _, grant := roleGrant(c); grant && c.Index == 0 {
+		if d.past++; d.past <= pastGrants {
+			d.printer.past(c)
+		} else if d.past == pastGrants+1 {
+			d.printer.note("more role changes of the last 24 hours are in Kafka")
+		}
 	}
 }
 
@@ -318,6 +335,7 @@ func (d *demoRun) count(ctx context.Context, topic string) (map[string]int, erro
 	return found, nil
 }
 
+// isTerminal tells whether colours and what moves are wanted.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""

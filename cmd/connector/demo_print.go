@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"genesys-audit-connector/internal/audit"
 )
@@ -15,6 +18,7 @@ import (
 type printer struct {
 	out   io.Writer
 	color bool
+	width int // of the terminal, 0 where there is none
 
 	crowd   string // time and actor of the changes that come now
 	crowded int    // how many there were
@@ -30,6 +34,14 @@ const (
 	plain  = "\x1b[0m"
 )
 
+func newPrinter(out io.Writer) printer {
+	p := printer{out: out, color: isTerminal(out)}
+	if f, ok := out.(*os.File); ok {
+		p.width, _, _ = term.GetSize(int(f.Fd())) // 0 where it is no terminal
+	}
+	return p
+}
+
 func (p *printer) paint(style, s string) string {
 	if !p.color || s == "" {
 		return s
@@ -37,26 +49,63 @@ func (p *printer) paint(style, s string) string {
 	return style + s + plain
 }
 
-// change prints one change on one line.
+// change prints one change: on one line, or on two where the terminal is too narrow.
 func (p *printer) change(c audit.Change) {
-	at := p.paint(dim, c.Time.Format("15:04:05.000"))
-	who := p.paint(bold, actor(c))
-	crowd := at + who
+	at := c.Time.Format("15:04:05.000")
+	crowd := at + actor(c)
 	if crowd != p.crowd {
 		if more := p.crowded - crowdLines; more > 0 {
-			fmt.Fprintf(p.out, "%s\n", p.paint(dim, fmt.Sprintf("              … and %d more in the same millisecond", more)))
+			p.note(fmt.Sprintf("%d more in the same millisecond", more))
 		}
 		p.crowd, p.crowded = crowd, 0
 	}
 	if grant, ok := roleGrant(c); ok {
 		if c.Index == 0 { // the other changes of the event say the same in other words
-			fmt.Fprintf(p.out, "%s  %s %s %s\n", at, p.paint(yellow, "ROLE"), who, p.paint(yellow, grant))
+			p.role(at, c, grant)
 		}
 		return
 	}
-	if p.crowded++; p.crowded <= crowdLines {
-		fmt.Fprintf(p.out, "%s  %s  %s  %s\n", at, who, what(c), p.difference(c))
+	if p.crowded++; p.crowded > crowdLines {
+		return
 	}
+	style, difference := difference(c)
+	p.line(at, span{bold, actor(c)}, span{"", " " + what(c)}, span{style, " " + difference})
+}
+
+// past prints a role change of the last day: with its date.
+func (p *printer) past(c audit.Change) {
+	grant, _ := roleGrant(c)
+	p.role(c.Time.Format("02 Jan 15:04"), c, grant)
+}
+
+func (p *printer) role(at string, c audit.Change, grant string) {
+	p.line(at, span{yellow, "ROLE"}, span{bold, actor(c)}, span{yellow, grant})
+}
+
+// note prints what is no change.
+func (p *printer) note(text string) {
+	fmt.Fprintf(p.out, "%14s%s\n", "", p.paint(dim, "… "+text))
+}
+
+// span is a piece of a line.
+type span struct{ style, text string }
+
+// line prints a time and what belongs to it. What does not fit goes on below.
+func (p *printer) line(at string, spans ...span) {
+	const indent = 14
+	var b strings.Builder
+	b.WriteString(p.paint(dim, at) + " ")
+	column := indent - 1
+	for i, s := range spans {
+		n := utf8.RuneCountInString(s.text) + 1
+		if i > 0 && p.width > 0 && column+n > p.width {
+			fmt.Fprintf(&b, "\n%*s", indent-1, "")
+			column, s.text = indent-1, strings.TrimSpace(s.text)
+		}
+		b.WriteString(" " + p.paint(s.style, s.text))
+		column += n
+	}
+	fmt.Fprintln(p.out, b.String())
 }
 
 // actor is who did it.
@@ -86,7 +135,8 @@ func what(c audit.Change) string {
 	return s
 }
 
-func (p *printer) difference(c audit.Change) string {
+// difference is what became of the key, and how that is printed.
+func difference(c audit.Change) (style, text string) {
 	key := ""
 	if c.Key != nil {
 		key = shown(*c.Key, 48) + ": "
@@ -94,15 +144,15 @@ func (p *printer) difference(c audit.Change) string {
 	from, to := side(c.PreviousType, c.Previous), side(c.NewType, c.New)
 	switch c.Type {
 	case "NONE":
-		return p.paint(dim, strings.TrimSuffix(key, ": "))
+		return dim, strings.TrimSuffix(key, ": ")
 	case "ADDED":
-		return key + "+ " + to
+		return "", key + "+ " + to
 	case "REMOVED":
-		return key + "- " + from
+		return "", key + "- " + from
 	case "REORDERED":
-		return key + "reordered to " + to
+		return "", key + "reordered to " + to
 	}
-	return key + from + " → " + to
+	return "", key + from + " → " + to
 }
 
 func side(kind string, value *string) string {

@@ -73,11 +73,15 @@ names every one that is wrong.
 
 Without a command it does what "connector run" does. To see it work with no
 configuration at all: connector demo`,
-		Args:          noArguments,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		RunE:          runCommand,
+		Example:                    "  connector demo\n  connector check && connector run\n  connector verify --from 7d",
+		Args:                       noArguments,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		RunE:                       runCommand,
 	}
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp) // nothing takes a file
+	root.SetHelpFunc(help(root.HelpFunc()))
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("connector %s: %w\nSee \"%s --help\".", c.Name(), err, c.CommandPath())}
 	})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -24,19 +23,16 @@ SIGTERM. Replicas with the same KAFKA_GROUP_ID elect one that is active.
 
 Refused credentials, an unreachable API, broker or registry never end it: it
 says so and tries again. It ends with 2 when only another configuration helps.`,
-		Args: noArguments,
-		RunE: runCommand,
+		Example: "  GENESYS_REGION=mypurecloud.ie GENESYS_CLIENT_ID=… \\\n  GENESYS_CLIENT_SECRET_FILE=/run/secrets/genesys \\\n  KAFKA_BROKERS=kafka-1:9092,kafka-2:9092 connector run",
+		Args:    noArguments,
+		RunE:    runCommand,
 	}
 }
 
 func runCommand(c *cobra.Command, _ []string) error {
 	cfg, err := Load(envconfig.OsLookuper())
 	if err != nil {
-		var wrong ConfigError
-		if errors.As(err, &wrong) {
-			return usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\nEvery variable is described in docs/configuration.md.", err)}
-		}
-		return err
+		return wrongConfiguration(err)
 	}
 	log := newLogger(cfg.Log, os.Stderr)
 	defer func() { _ = log.Sync() }() // standard error cannot always be synced
@@ -58,6 +54,11 @@ func runCommand(c *cobra.Command, _ []string) error {
 	return err
 }
 
+// wrongConfiguration is an error that another configuration mends, one line for each variable.
+func wrongConfiguration(err error) error {
+	return usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\n\"connector run --help\" describes every variable.", err)}
+}
+
 // newLogger writes JSON, or lines for people where the output is a terminal.
 func newLogger(cfg Log, out *os.File) *zap.Logger {
 	encoder := zap.NewProductionEncoderConfig()
@@ -66,7 +67,7 @@ func newLogger(cfg Log, out *os.File) *zap.Logger {
 	encoder.EncodeCaller = nil
 	form := zapcore.NewJSONEncoder(encoder)
 	if cfg.Format == "console" || cfg.Format == "" && term.IsTerminal(int(out.Fd())) {
-		encoder.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		encoder.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00")
 		encoder.EncodeLevel = zapcore.CapitalLevelEncoder
 		form = zapcore.NewConsoleEncoder(encoder)
 	}

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -25,7 +27,8 @@ func newStatus() *cobra.Command {
 		Short: "Ask a running replica how it is doing",
 		Long: `status asks the replica at HTTP_ADDR, or at --url, and prints what it answers: its
 role, how far behind each stream is, what is left to read, and the last error.`,
-		Args: noArguments,
+		Example: "  connector status\n  connector status --url http://connector-0:8080\n  connector status --json | jq '.streams[] | {name, lagSeconds}'",
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if url == "" {
 				addr, err := LoadHTTPAddr(envconfig.OsLookuper())
@@ -37,7 +40,7 @@ role, how far behind each stream is, what is left to read, and the last error.`,
 			return status(c.Context(), url, asJSON, c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&url, "url", "", "address of the replica, such as http://connector-0:8080 (default from HTTP_ADDR)")
+	c.Flags().StringVar(&url, "url", "", "the replica's address: `URL`, such as http://connector-0:8080 (default that of HTTP_ADDR on this machine)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the answer of /api/status as it is")
 	return c
 }
@@ -63,7 +66,11 @@ func status(ctx context.Context, url string, asJSON bool, out io.Writer) error {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("no replica answers at %s: %w; is it running, and is HTTP_ADDR (or --url) its address?", url, err)
+		var failed *neturl.Error // its text would say the address again
+		if errors.As(err, &failed) {
+			err = failed.Err
+		}
+		return fmt.Errorf("no replica answers at %s: %w\nIs it running, and is HTTP_ADDR (or --url) its address?", url, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))

@@ -43,7 +43,11 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and schema fingerprint",
-		Args:  noArguments,
+		Long: `version prints the version and the commit that this binary was built from, the
+fingerprint (CRC-64-AVRO) that its records carry in single-object encoding, and
+the Go release that built it.`,
+		Example: "  connector version",
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			v, commit := build()
 			_, err := fmt.Fprintf(c.OutOrStdout(), "connector %s\ncommit    %s\nschema    %016x (CRC-64-AVRO)\ngo        %s %s/%s\n",
@@ -57,7 +61,10 @@ func newSchema() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the Avro schema of the changes topic",
-		Args:  noArguments,
+		Long: `schema prints the Avro schema genesys.audit.ConfigurationChange as JSON, for a
+consumer that decodes by itself, or to register it by hand before an upgrade.`,
+		Example: "  connector schema > configuration_change.avsc",
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(c.OutOrStdout(), schemas.ConfigurationChange)
 			return err
