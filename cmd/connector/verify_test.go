@@ -96,6 +96,34 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 	}
 }
 
+// TestVerifyAtTheEdgeOfRetention compares what has left retention since it was
+// decided what to compare, as the oldest does where reading takes hours.
+func TestVerifyAtTheEdgeOfRetention(t *testing.T) {
+	s := settled(t, 500)
+	s.start()
+	s.published(30 * time.Second)
+	s.env["GENESYS_RETENTION"] = "10h"
+	a := s.command()
+	h, err := newHandover(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	v := &verification{app: a, h: h}
+	if err := v.scope(t.Context(), audit.Interval{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, part := range v.parts {
+		from := part.First().Add(-2 * time.Hour) // two hours ago it was there
+		v.parts[name] = part.Add(audit.Interval{From: from, To: part.First()})
+		v.whole.From = from
+	}
+	r, err := v.compare(t.Context())
+	if err != nil || !r.OK {
+		t.Errorf("%v: %+v", err, r.Findings)
+	}
+}
+
 // TestVerifyNamesWhatIsWrong breaks the topics in every way and repairs what can be.
 func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	s := settled(t, 300)

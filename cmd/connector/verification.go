@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/txn"
+	"genesys-audit-connector/internal/verify"
+)
+
+// verification is one verify under way.
+type verification struct {
+	app     *app
+	h       *handover
+	streams []audit.Stream
+	parts   map[string]audit.IntervalSet // by stream: what to compare
+	whole   audit.Interval
+}
+
+// scope opens the API and decides what to compare: what was asked for, or, where
+// that is empty, what each stream has covered; never what the tail is still busy with.
+func (v *verification) scope(ctx context.Context, asked audit.Interval) (err error) {
+	if v.streams, err = v.app.source.Open(ctx); err != nil {
+		return err
+	}
+	until := v.app.source.Now().Truncate(time.Millisecond).Add(-v.app.cfg.Poll.Overlap)
+	v.parts = make(map[string]audit.IntervalSet)
+	var all audit.IntervalSet
+	for _, s := range v.streams {
+		part := v.h.state.Ledgers[s.Name].Covered
+		if !asked.Empty() {
+			part = audit.NewIntervalSet(asked)
+		}
+		v.parts[s.Name] = part.Clip(audit.Interval{From: v.edge(s), To: until})
+		all = all.Union(v.parts[s.Name])
+	}
+	if len(all) == 0 {
+		return errors.New("there is nothing to compare: nothing is covered yet (in this interval), or all of it is older than the API's retention")
+	}
+	v.whole = audit.Interval{From: all.First(), To: all.Last()}
+	return nil
+}
+
+// edge is the oldest that can be read of a stream now, and for a moment longer.
+func (v *verification) edge(s audit.Stream) time.Time {
+	if s.Retention <= 0 {
+		return time.Time{}
+	}
+	return v.app.source.Now().Truncate(time.Millisecond).Add(5*time.Second - s.Retention)
+}
+
+// compare reads the API, then Kafka to its end: what was published while the
+// API was read counts.
+func (v *verification) compare(ctx context.Context) (verify.Report, error) {
+	c := verify.New(v.whole)
+	for _, s := range v.streams {
+		if err := v.readAPI(ctx, c, s); err != nil {
+			return verify.Report{}, err
+		}
+	}
+	k := v.app.cfg.Kafka
+	err := v.app.cluster.ReadTopic(ctx, k.TopicRaw, func(r *txn.Record) error {
+		if at, digest, ours := v.headers(r); ours {
+			c.Raw(string(r.Key), at, digest, r.Value)
+		}
+		return nil
+	})
+	if err != nil {
+		return verify.Report{}, err
+	}
+	err = v.app.cluster.ReadTopic(ctx, k.TopicChanges, func(r *txn.Record) error {
+		at, _, ours := v.headers(r)
+		if !ours {
+			return nil
+		}
+		id, index, count, err := codec.Position(r.Value)
+		if err != nil {
+			v.app.log.Warn("a record in the changes topic cannot be read", zap.Int64("offset", r.Offset), zap.Error(err))
+			return nil
+		}
+		c.Change(id, at, index, count)
+		return nil
+	})
+	return c.Report(), err
+}
+
+// readAPI reads what is to be compared of a stream.
+func (v *verification) readAPI(ctx context.Context, c *verify.Comparison, s audit.Stream) error {
+	for _, part := range v.parts[s.Name] {
+		for from := part.From; from.Before(part.To); from = from.Add(v.app.cfg.Poll.BackfillChunk) {
+			piece := audit.Interval{From: from, To: from.Add(v.app.cfg.Poll.BackfillChunk)}.Intersect(part)
+			if err := v.readPiece(ctx, c, s, piece); err != nil {
+				return fmt.Errorf("read the API: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// readPiece reads an interval, or its halves where it is more than can be read in
+// one piece. What has left the API's retention meanwhile cannot be compared any
+// more: reading all takes hours.
+func (v *verification) readPiece(ctx context.Context, c *verify.Comparison, s audit.Stream, i audit.Interval) error {
+	i = i.Intersect(audit.Interval{From: v.edge(s), To: i.To})
+	if i.Empty() {
+		return nil
+	}
+	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill}, func(page audit.Page, _ bool) error {
+		for _, e := range page.Events {
+			c.API(e.ID, e.Time)
+		}
+		page.Release()
+		return nil
+	})
+	var past *genesys.RetentionError
+	switch {
+	case errors.As(err, &past): // it has waited for its turn
+		return v.readPiece(ctx, c, s, i)
+	case errors.Is(err, poller.ErrTooMuch) && i.Length() > time.Millisecond:
+		half := i.From.Add(max(i.Length()/2, time.Millisecond).Truncate(time.Millisecond))
+		if err := v.readPiece(ctx, c, s, audit.Interval{From: i.From, To: half}); err != nil {
+			return err
+		}
+		return v.readPiece(ctx, c, s, audit.Interval{From: half, To: i.To})
+	}
+	return err
+}
+
+func (v *verification) headers(r *txn.Record) (at time.Time, digest []byte, ours bool) {
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "org":
+			ours = string(h.Value) == v.app.cfg.Org
+		case "event-time":
+			at, _ = audit.ParseTime(string(h.Value))
+		case "sha256":
+			digest = h.Value
+		}
+	}
+	return at, digest, ours
+}
+
+// maxRequestIDs bounds a request to what one record holds.
+const maxRequestIDs = 10_000
+
+// repair hands the missing ids over and waits until the work is done.
+func (v *verification) repair(ctx context.Context, report verify.Report) error {
+	var missing []verify.Finding
+	for _, f := range report.Findings {
+		if f.Kind == verify.Missing {
+			missing = append(missing, f)
+		}
+	}
+	for batch := range slices.Chunk(missing, maxRequestIDs) {
+		r := offsets.Request{Kind: offsets.KindRepair, From: v.whole.From, To: v.whole.To}
+		if first := batch[0].Time; !first.IsZero() { // they are in order of time; without one it may be anywhere
+			r.From, r.To = first, batch[len(batch)-1].Time.Add(time.Millisecond)
+		}
+		for _, f := range batch {
+			r.IDs = append(r.IDs, f.ID)
+		}
+		fmt.Fprintf(os.Stderr, "%d events are missing; having them published\n", len(batch))
+		id, _, err := v.h.submit(ctx, r)
+		if err != nil {
+			return err
+		}
+		if err := v.h.follow(ctx, func() bool { return v.h.done(id) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
