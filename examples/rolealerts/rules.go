@@ -1,18 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"os"
-	"reflect"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 	_ "time/tzdata" // for images that have no time zones
-
-	"github.com/goccy/go-yaml"
 
 	"genesys-audit-connector/examples/consumer"
 )
@@ -74,77 +66,6 @@ var (
 // maxWithin bounds what a restart has to read again.
 const maxWithin = 7 * 24 * time.Hour
 
-// LoadRules reads a rule file.
-func LoadRules(path string) (*Rules, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("rules: %w", err)
-	}
-	rules, err := ParseRules(content)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return rules, nil
-}
-
-// ParseRules reads rules and refuses what it does not know.
-func ParseRules(content []byte) (*Rules, error) {
-	r := &Rules{}
-	if err := yaml.NewDecoder(bytes.NewReader(content), yaml.Strict()).Decode(r); err != nil {
-		return nil, err
-	}
-	return r, r.check()
-}
-
-// check also sets what has defaults.
-func (r *Rules) check() error {
-	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	var err error
-	if r.zone, err = time.LoadLocation(r.TimeZone); err != nil {
-		wrong("timeZone: %w", err)
-	}
-	if r.WorkingHours != nil {
-		for _, day := range r.WorkingHours.Days {
-			if !slices.Contains(weekdays, day) {
-				wrong("workingHours: days: %q is none of %v", day, weekdays)
-			}
-		}
-		if len(r.WorkingHours.Days) == 0 || r.WorkingHours.From == r.WorkingHours.To {
-			wrong("workingHours: days, from and to are expected")
-		}
-	}
-	if len(r.Rules) == 0 {
-		wrong("there are no rules")
-	}
-	names := map[string]bool{}
-	for i := range r.Rules {
-		rule := &r.Rules[i]
-		if rule.Name == "" || names[rule.Name] {
-			wrong("rule %d: a name of its own is expected", i+1)
-		}
-		names[rule.Name] = true
-		if rule.Severity == "" {
-			rule.Severity = "warning"
-		}
-		if !slices.Contains(severities, rule.Severity) {
-			wrong("rule %q: severity: one of %v is expected", rule.Name, severities)
-		}
-		if reflect.ValueOf(rule.When).IsZero() {
-			wrong("rule %q: when: it would match every change", rule.Name)
-		}
-		if rule.When.OutsideWorkingHours && r.WorkingHours == nil {
-			wrong("rule %q: outsideWorkingHours: there are no workingHours", rule.Name)
-		}
-		if m := rule.Many; m != nil {
-			if m.Count < 2 || m.Within <= 0 || m.Within > maxWithin || !slices.Contains(groupings, m.By) {
-				wrong("rule %q: many: count of 2 or more, within up to %s, by one of %v are expected", rule.Name, maxWithin, groupings)
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Memory is how long what was seen may still count: twice the longest window, see
 // window.unalerted.
 func (r *Rules) Memory() time.Duration {
@@ -187,24 +108,6 @@ func (h *Hours) on(day time.Weekday) bool { return slices.Contains(h.Days, weekd
 // Clock is a time of day, in minutes since midnight.
 type Clock int
 
-// UnmarshalYAML reads "08:30"; "24:00" is the end of the day.
-func (c *Clock) UnmarshalYAML(decode func(any) error) error {
-	var text string
-	if err := decode(&text); err != nil {
-		return err
-	}
-	if text == "24:00" {
-		*c = 24 * 60
-		return nil
-	}
-	at, err := time.Parse("15:04", text)
-	if err != nil {
-		return fmt.Errorf("%q is no time of day like 08:30", text)
-	}
-	*c = Clock(at.Hour()*60 + at.Minute())
-	return nil
-}
-
 // Patterns is one or several patterns, of which one must match. A pattern is a
 // text in which * stands for anything, in any case; or /a regular expression/.
 type Patterns []*regexp.Regexp
@@ -218,38 +121,4 @@ func (p Patterns) match(texts ...string) bool {
 	return slices.ContainsFunc(p, func(pattern *regexp.Regexp) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return text != "" && pattern.MatchString(text) })
 	})
-}
-
-// UnmarshalYAML reads one pattern, or a list of them.
-func (p *Patterns) UnmarshalYAML(decode func(any) error) error {
-	var list []string
-	if err := decode(&list); err != nil {
-		var one string
-		if err := decode(&one); err != nil {
-			return err
-		}
-		list = []string{one}
-	}
-	if len(list) == 0 {
-		return errors.New("no patterns match nothing")
-	}
-	*p = Patterns{}
-	for _, text := range list {
-		pattern, err := parsePattern(text)
-		if err != nil {
-			return err
-		}
-		*p = append(*p, pattern)
-	}
-	return nil
-}
-
-func parsePattern(text string) (*regexp.Regexp, error) {
-	if text == "" {
-		return nil, errors.New("an empty pattern matches nothing")
-	}
-	if inner, ok := strings.CutPrefix(text, "/"); ok && strings.HasSuffix(inner, "/") {
-		return regexp.Compile(strings.TrimSuffix(inner, "/"))
-	}
-	return regexp.Compile(`(?is)^` + strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, `.*`) + `$`)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 func parse(t testing.TB, text string) *Rules {
 	t.Helper()
-	r, err := ParseRules([]byte(text))
+	r, err := ParseRules("rules.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,6 +20,7 @@ func parse(t testing.TB, text string) *Rules {
 
 func TestRulesThatAreWrong(t *testing.T) {
 	for text, want := range map[string]string{
+		"":                             "no rules",
 		"rules: []":                    "no rules",
 		"rulez: []":                    "rulez",
 		"rules: [{when: {action: x}}]": "name",
@@ -39,9 +41,45 @@ func TestRulesThatAreWrong(t *testing.T) {
 		"workingHours: {days: [Mon], from: noon, to: \"9:00\"}\nrules: [{name: a, when: {action: x}}]":        "noon",
 		"workingHours: {days: [Mon], from: \"09:00\", to: \"09:00\"}\nrules: [{name: a, when: {action: x}}]":  "days, from and to",
 	} {
-		if _, err := ParseRules([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseRules("rules.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// TestErrorsNameTheLine: each of these lines is wrong, and named, by what decodes it or by what checks it.
+func TestErrorsNameTheLine(t *testing.T) {
+	const before = "timeZone: UTC\nworkingHours: {days: [Mon], from: \"09:00\", to: \"17:00\"}\nrules:\n- name: first\n  when: {action: x}\n- name: second\n"
+	for text, line := range map[string]int{
+		"  when: {action: /(/}": 7,
+		"  when:\n    entityType: role\n    action:\n    - x\n    - \"\"":           11,
+		"  when: {action: x}\n  severity: high":                                     8,
+		"  when: {action: x, colour: red}":                                          7,
+		"  when: {action: x}\n  many:\n    count: 3\n    within: 30d\n    by: all":  9,
+		"  when: {action: x}\n  many: {count: 3, within: 1m, by: colour}":           8,
+		"  when: {action: x}\n  many: {count: 3, within: 1m, by: all, colour: red}": 8,
+		"  severity: info":                                        6,
+		"  when: {action: x}\n- when: {action: x}":                8,
+		"  when: {action: x}\n- name: first\n  when: {action: x}": 8,
+		"  when: {action: x}\n\tseverity: info":                   8,
+		"  when: {action: x}\n  name: third":                      8,
+		"  when: [":                                               7,
+		"  when: {action: x}\nworkingHours: {}":                   8,
+	} {
+		_, err := ParseRules("dir/rules.yaml", []byte(before+text+"\n"))
+		if want := fmt.Sprintf("dir/rules.yaml:%d: ", line); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s\nline %d: %v", text, line, err)
+		}
+	}
+	hours := strings.Replace(before, "Mon]", "Mon, Monday]", 1)
+	hours = strings.Replace(hours, "UTC", "Mars/Olympus", 1)
+	_, err := ParseRules("r", []byte(hours+"  when: {action: x}\n"))
+	if err == nil || !strings.HasPrefix(err.Error(), "r:1: timeZone: ") || !strings.Contains(err.Error(), "\nr:2: workingHours: ") {
+		t.Errorf("several at once: %v", err)
+	}
+	_, err = ParseRules("r", []byte(strings.Replace(before, "\"09:00\"", "noon", 1)))
+	if err == nil || !strings.HasPrefix(err.Error(), "r:2: \"noon\" is no time of day") {
+		t.Errorf("a time of day: %v", err)
 	}
 }
 
@@ -127,7 +165,7 @@ func FuzzRules(f *testing.F) {
 	f.Add("workingHours: {days: [Mon], from: \"22:00\", to: \"06:00\"}\nrules: [{name: a, when: {outsideWorkingHours: true, role: [a, /b/]}, many: {count: 2, within: 1s, by: role}}]")
 	f.Add("rules: [{name: a, when: {action: [[x]]}}]")
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := ParseRules([]byte(text))
+		r, err := ParseRules("rules.yaml", []byte(text))
 		if err != nil {
 			return
 		}
