@@ -117,6 +117,7 @@ func (b *backfill) next() (job, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
+	b.dropUnwanted()
 	for i, a := range b.aside {
 		if !a.at.After(now) {
 			b.aside = slices.Delete(b.aside, i, i+1)
@@ -135,6 +136,23 @@ func (b *backfill) next() (job, bool) {
 		}
 	}
 	return job{}, false
+}
+
+// dropUnwanted cuts what was put aside down to what is still wanted: it may have
+// left the API's retention meanwhile.
+func (b *backfill) dropUnwanted() {
+	b.aside = slices.DeleteFunc(b.aside, func(a aside) bool {
+		l, _ := b.p.ledger(a.stream.Name)
+		if len(l.Wanted.Clip(a.interval)) > 0 {
+			return false
+		}
+		b.p.stats.succeeded("backfill " + a.stream.Name)
+		return true
+	})
+	for i, a := range b.aside {
+		l, _ := b.p.ledger(a.stream.Name)
+		b.aside[i].interval = l.Wanted.Clip(a.interval)[0]
+	}
 }
 
 // refused is an event of the ledger that a topic did not take and whose next try is due.

@@ -226,6 +226,27 @@ func TestFailingHourDoesNotHoldUpTheOthers(t *testing.T) {
 	})
 }
 
+// A chunk that could not be read until it left the API's retention is a gap, and
+// no failure any more.
+func TestFailingHourThatLeavesRetention(t *testing.T) {
+	inBubble(t, 10*time.Hour, func(b *bench) {
+		b.api.retention = 10 * time.Hour
+		broken := &brokenHour{api: b.api, at: b.start.Add(-9*time.Hour - 30*time.Minute)}
+		ctx, stop := context.WithTimeout(b.Context(), 3*time.Hour)
+		defer stop()
+		p := New(b.cfg, broken, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		if err := p.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if l := b.ledger(); len(l.Gaps) != 1 || !l.Gaps[0].Contains(broken.at) || len(l.Wanted) > 0 {
+			t.Errorf("gaps %v, wanted %v", l.Gaps, l.Wanted)
+		}
+		if f := b.stats.Failing(); len(f) > 0 || b.api.tooOld > 0 {
+			t.Errorf("failing: %v; %d requests asked for more than retention holds", f, b.api.tooOld)
+		}
+	})
+}
+
 type brokenHour struct {
 	*api
 	at time.Time

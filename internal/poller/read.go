@@ -100,9 +100,10 @@ func (p *Poller) sweepLoop(ctx context.Context, streams []audit.Stream) error {
 
 func (p *Poller) sweepOnce(ctx context.Context, s audit.Stream, age time.Duration) (worked bool, err error) {
 	now := p.now()
+	young := p.youngReadings(s.Name, age) // before the ledger: a reading that ends in between is in both
 	l, _ := p.ledger(s.Name)
 	piece, mark, due := sweep(l, age, now, retentionEdge(now, s.Retention),
-		sweepEvery(age, p.cfg.PollInterval), p.longest(s), p.youngReadings(s.Name, age))
+		sweepEvery(age, p.cfg.PollInterval), p.longest(s), young)
 	if !due {
 		return false, nil
 	}

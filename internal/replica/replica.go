@@ -162,6 +162,7 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 	r.log.Info("active", zap.Int("ids", f.state.IDs.Len()), zap.Int("streams", len(f.state.Ledgers)),
 		zap.Int64("offset", f.reader.Offset()), zap.Duration("caught_up_in", time.Since(started)))
 	r.cfg.Stats.Succeeded("kafka")
+	r.cfg.Stats.Succeeded("offsets topic") // whatever following it met before
 	r.set(Active, true)
 	defer r.set(Standby, true)
 

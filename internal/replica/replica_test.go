@@ -410,6 +410,25 @@ func TestStandbyTriesAgain(t *testing.T) {
 	p.until("all is well", func() bool { return p.failing("offsets topic").Err == nil })
 }
 
+// TestFailureOfTheStandbyEndsWithIt: who leads has read the topic, whatever he met while he stood by.
+func TestFailureOfTheStandbyEndsWithIt(t *testing.T) {
+	b := newBroker(t)
+	active := b.start()
+	next(t, "term", active.terms)
+	active.until("the first one is active", active.is(Active))
+	allow := b.refuseReading()
+	p := b.start()
+	p.until("the failure is told", func() bool { return p.failing("offsets topic").Err != nil })
+	active.stop()
+	p.until("its load failed too", func() bool { return p.failing("kafka").Err != nil })
+	allow()
+	next(t, "term", p.terms)
+	p.until("it is active", p.is(Active))
+	if f := p.failing("offsets topic"); f.Err != nil {
+		t.Errorf("an active replica is said to fail at following: %v", f.Err)
+	}
+}
+
 func TestStopWhileTheLoadFails(t *testing.T) {
 	b := newBroker(t)
 	b.refuseReading()

@@ -111,7 +111,10 @@ func (p *Producer) Init(ctx context.Context) error {
 	p.state, p.coordinator = stateNew, ""
 	clear(p.partitions) // a new epoch counts sequences from 0
 	err := p.retry(ctx, func() error {
-		answer, err := p.atCoordinator(ctx, &initproducerid.Request{
+		// A coordinator may take a request and never answer: it is safe to ask again.
+		asked, cancel := context.WithTimeout(ctx, p.cluster.config.RequestTimeout)
+		defer cancel()
+		answer, err := p.atCoordinator(asked, &initproducerid.Request{
 			TransactionalID:      p.config.TransactionalID,
 			TransactionTimeoutMs: int32(p.config.TransactionTimeout.Milliseconds()),
 			ProducerID:           -1, // KIP-360: -1 asks for a new epoch whatever the current one is
