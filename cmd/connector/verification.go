@@ -29,16 +29,19 @@ type verification struct {
 }
 
 // scope opens the API and decides what to compare: what was asked for, or, where
-// that is empty, what each stream has covered; never what the tail is still busy with.
+// that is empty, what each stream has covered; never what the tail has not come to.
 func (v *verification) scope(ctx context.Context, asked audit.Interval) (err error) {
 	if v.streams, err = v.app.source.Open(ctx); err != nil {
 		return err
 	}
-	until := v.app.source.Now().Truncate(time.Millisecond).Add(-v.app.cfg.Poll.Overlap)
 	v.parts = make(map[string]audit.IntervalSet)
 	var all audit.IntervalSet
 	for _, s := range v.streams {
 		part := v.h.state.Ledgers[s.Name].Covered
+		until := v.now().Add(-v.app.cfg.Poll.Overlap)
+		if len(part) > 0 {
+			until = part.Last()
+		}
 		if !asked.Empty() {
 			part = audit.NewIntervalSet(asked)
 		}
@@ -52,12 +55,40 @@ func (v *verification) scope(ctx context.Context, asked audit.Interval) (err err
 	return nil
 }
 
+// now is the API's clock.
+func (v *verification) now() time.Time { return v.app.source.Now().Truncate(time.Millisecond) }
+
+// settle waits, where something recent is compared, until the active replica has
+// read all that the API has shown here: what was shown late is on its way.
+func (v *verification) settle(ctx context.Context) error {
+	shown := v.now()
+	if v.whole.To.Before(shown.Add(-v.app.cfg.Poll.Overlap)) {
+		return nil
+	}
+	members, err := v.app.cluster.GroupMembers(ctx, v.app.cfg.GroupID())
+	if err != nil || len(members) == 0 {
+		return err
+	}
+	behind := func(s audit.Stream) bool { return v.h.state.Ledgers[s.Name].Covered.Last().Before(shown) }
+	limit := time.Now().Add(min(3*v.app.cfg.Poll.Interval+10*time.Second, 2*time.Minute))
+	for slices.ContainsFunc(v.streams, behind) {
+		if time.Now().After(limit) {
+			v.app.log.Warn("the active replica does not poll: events of the last moments may be on their way and named missing")
+			return nil
+		}
+		if err := v.h.read.Poll(ctx, 500*time.Millisecond, v.h.apply); err != nil && !errors.Is(err, txn.ErrRetry) {
+			return err
+		}
+	}
+	return nil
+}
+
 // edge is the oldest that can be read of a stream now, and for a moment longer.
 func (v *verification) edge(s audit.Stream) time.Time {
 	if s.Retention <= 0 {
 		return time.Time{}
 	}
-	return v.app.source.Now().Truncate(time.Millisecond).Add(5*time.Second - s.Retention)
+	return v.now().Add(5*time.Second - s.Retention)
 }
 
 // compare reads the API, then Kafka to its end: what was published while the
@@ -68,6 +99,9 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 		if err := v.readAPI(ctx, c, s); err != nil {
 			return verify.Report{}, err
 		}
+	}
+	if err := v.settle(ctx); err != nil {
+		return verify.Report{}, err
 	}
 	k := v.app.cfg.Kafka
 	err := v.app.cluster.ReadTopic(ctx, k.TopicRaw, func(r *txn.Record) error {

@@ -96,6 +96,27 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 	}
 }
 
+// TestVerifyComparesAllThatIsCovered: what the tail reads again at every poll is compared too.
+func TestVerifyComparesAllThatIsCovered(t *testing.T) {
+	s := settled(t, 100)
+	s.env["POLL_OVERLAP"] = "2m"
+	s.start()
+	s.world.Org.Emit(50)
+	s.published(30 * time.Second)
+	s.world.Org.Emit(50) // they may be on their way while it compares
+	r, err := s.verify(verifyOptions{})
+	if err != nil || !r.OK {
+		t.Errorf("%v: %+v", err, r)
+	}
+	sum := 0
+	for _, d := range r.Days {
+		sum += d.API
+	}
+	if sum < 150 {
+		t.Errorf("%d events were compared, 150 were covered", sum)
+	}
+}
+
 // TestVerifyAtTheEdgeOfRetention compares what has left retention since it was
 // decided what to compare, as the oldest does where reading takes hours.
 func TestVerifyAtTheEdgeOfRetention(t *testing.T) {
