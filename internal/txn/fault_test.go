@@ -268,7 +268,8 @@ func TestRetryRunsOut(t *testing.T) {
 	fault := fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
 	write(t, p, "one")
 	err := p.Commit(context.Background())
-	if !fateIs(err, ErrRetry) || !errors.Is(err, kafka.NotEnoughReplicas) {
+	// The time may be up in the middle of looking for another leader, too.
+	if !fateIs(err, ErrRetry) || !errors.Is(err, kafka.NotEnoughReplicas) && !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
 	fault.Remove()
