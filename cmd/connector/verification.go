@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
@@ -95,10 +97,8 @@ func (v *verification) edge(s audit.Stream) time.Time {
 // API was read counts.
 func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 	c := verify.New(v.whole)
-	for _, s := range v.streams {
-		if err := v.readAPI(ctx, c, s); err != nil {
-			return verify.Report{}, err
-		}
+	if err := v.readAPI(ctx, c); err != nil {
+		return verify.Report{}, err
 	}
 	if err := v.settle(ctx); err != nil {
 		return verify.Report{}, err
@@ -129,15 +129,31 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 	return c.Report(), err
 }
 
-// readAPI reads what is to be compared of a stream.
-func (v *verification) readAPI(ctx context.Context, c *verify.Comparison, s audit.Stream) error {
-	for _, part := range v.parts[s.Name] {
-		for from := part.From; from.Before(part.To); from = from.Add(v.app.cfg.Poll.BackfillChunk) {
-			piece := audit.Interval{From: from, To: from.Add(v.app.cfg.Poll.BackfillChunk)}.Intersect(part)
-			if err := v.readPiece(ctx, c, s, piece); err != nil {
-				return fmt.Errorf("read the API: %w", err)
+// readAPI reads what is to be compared, several pieces at a time: an answer of
+// the API may take long, and its pacer sees to it that it is not asked too often.
+func (v *verification) readAPI(ctx context.Context, c *verify.Comparison) error {
+	var mu sync.Mutex // protects c
+	take := func(page audit.Page, _ bool) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range page.Events {
+			c.API(e.ID, e.Time)
+		}
+		page.Release()
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(backfillChunks)
+	for _, s := range v.streams {
+		for _, part := range v.parts[s.Name] {
+			for from := part.From; from.Before(part.To); from = from.Add(v.app.cfg.Poll.BackfillChunk) {
+				piece := audit.Interval{From: from, To: from.Add(v.app.cfg.Poll.BackfillChunk)}.Intersect(part)
+				g.Go(func() error { return v.readPiece(ctx, s, piece, take) })
 			}
 		}
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("read the API: %w", err)
 	}
 	return nil
 }
@@ -145,28 +161,22 @@ func (v *verification) readAPI(ctx context.Context, c *verify.Comparison, s audi
 // readPiece reads an interval, or its halves where it is more than can be read in
 // one piece. What has left the API's retention meanwhile cannot be compared any
 // more: reading all takes hours.
-func (v *verification) readPiece(ctx context.Context, c *verify.Comparison, s audit.Stream, i audit.Interval) error {
+func (v *verification) readPiece(ctx context.Context, s audit.Stream, i audit.Interval, take func(audit.Page, bool) error) error {
 	i = i.Intersect(audit.Interval{From: v.edge(s), To: i.To})
 	if i.Empty() {
 		return nil
 	}
-	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill}, func(page audit.Page, _ bool) error {
-		for _, e := range page.Events {
-			c.API(e.ID, e.Time)
-		}
-		page.Release()
-		return nil
-	})
+	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill}, take)
 	var past *genesys.RetentionError
 	switch {
 	case errors.As(err, &past): // it has waited for its turn
-		return v.readPiece(ctx, c, s, i)
+		return v.readPiece(ctx, s, i, take)
 	case errors.Is(err, poller.ErrTooMuch) && i.Length() > time.Millisecond:
 		half := i.From.Add(max(i.Length()/2, time.Millisecond).Truncate(time.Millisecond))
-		if err := v.readPiece(ctx, c, s, audit.Interval{From: i.From, To: half}); err != nil {
+		if err := v.readPiece(ctx, s, audit.Interval{From: i.From, To: half}, take); err != nil {
 			return err
 		}
-		return v.readPiece(ctx, c, s, audit.Interval{From: half, To: i.To})
+		return v.readPiece(ctx, s, audit.Interval{From: half, To: i.To}, take)
 	}
 	return err
 }
