@@ -39,6 +39,9 @@ type Config struct {
 	// EventTime stamps records with the time of their event, never later than
 	// now; otherwise it is the time of publishing.
 	EventTime bool
+	// Trouble, where set, is told of each time that a step was refused for a reason
+	// that passes and is to be written again, and then, with nil, that one was written.
+	Trouble func(error)
 }
 
 // Sink is not safe for concurrent use, except Recent and Totals.
@@ -83,9 +86,13 @@ const retryPause = 250 * time.Millisecond
 
 // Commit writes the step in one transaction; poller.Sink says what its errors mean.
 func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
+	told := false
 	for pause := retryPause; ; pause = min(2*pause, 10*time.Second) {
 		err := s.try(ctx, step)
 		if err == nil {
+			if told {
+				s.cfg.Trouble(nil)
+			}
 			s.recent.keep()
 			s.mu.Lock()
 			s.totals.changes += s.step.changes
@@ -111,6 +118,10 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 			return s.refused(tooLarge)
 		case !errors.Is(err, txn.ErrRetry):
 			return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
+		}
+		if s.cfg.Trouble != nil {
+			told = true
+			s.cfg.Trouble(err)
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):

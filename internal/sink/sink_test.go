@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
@@ -24,11 +26,13 @@ import (
 const (
 	rawTopic, changesTopic, offsetsTopic = "raw", "changes", "offsets"
 	partitions                           = 3
+	transactionTimeout                   = 5 * time.Second // for which a refusal that passes is retried inside of a step
 )
 
 // rig is a Sink on an embedded broker whose raw topic takes small records only.
 type rig struct {
 	*Sink
+	fake    *kfake.Cluster
 	brokers []string
 }
 
@@ -42,7 +46,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 	t.Cleanup(fake.Close)
 	cluster := txn.Dial(txn.Config{Brokers: fake.ListenAddrs()})
 	t.Cleanup(cluster.Close)
-	producer, err := cluster.NewProducer(txn.ProducerConfig{TransactionalID: "sink", Compression: txn.LZ4})
+	producer, err := cluster.NewProducer(txn.ProducerConfig{TransactionalID: "sink", Compression: txn.LZ4, TransactionTimeout: transactionTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +60,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 	}
 	cfg.Org = "acme"
 	cfg.Raw, cfg.Changes, cfg.Offsets = Topic{rawTopic, partitions}, Topic{changesTopic, partitions}, Topic{offsetsTopic, 1}
-	return &rig{New(cfg, producer, encoder), fake.ListenAddrs()}
+	return &rig{New(cfg, producer, encoder), fake, fake.ListenAddrs()}
 }
 
 // publication is an event of this JSON, read in an interval that begins at its time.
@@ -217,6 +221,27 @@ func TestTooLargeIsNamed(t *testing.T) {
 	if got := r.read(t, rawTopic, 1); len(got) != 1 || string(got[0].Key) != small.Event.ID {
 		t.Errorf("raw topic: %v", got)
 	}
+}
+
+// A topic that takes nothing for longer than a transaction may last: the step is
+// written again until it is taken, once, and whoever watches is told.
+func TestLastingRefusalIsTold(t *testing.T) {
+	var told []error
+	var fault *kfake.FaultHandle
+	r := newRig(t, Config{Trouble: func(err error) {
+		told = append(told, err)
+		if len(told) == 1 {
+			fault.Remove()
+		}
+	}})
+	fault = r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+	if err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{publication(t, queueEvent)}}); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) < 2 || !errors.Is(told[0], txn.ErrRetry) || told[len(told)-1] != nil {
+		t.Errorf("told: %v", told)
+	}
+	r.read(t, rawTopic, 1)
 }
 
 func TestFencedEndsTheTerm(t *testing.T) {
