@@ -145,6 +145,8 @@ func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec, validateOnl
 		case code == kafka.TopicAlreadyExists:
 		case fateOf(code) == ErrRetry:
 			again = codeError(code, "Create", "topic "+t.Name)
+		case code == kafka.RequestTimedOut: // it may be there by now; to ask again is safe
+			again = fmt.Errorf("%w: topic %s: %w", ErrRetry, t.Name, code)
 		default:
 			faults = append(faults, &TopicError{t.Name, "cannot be created", t.ErrorMessage, codeError(code, "Create", "topic "+t.Name)})
 		}

@@ -72,6 +72,16 @@ func TestTopicMayNotBeCreated(t *testing.T) {
 	}
 }
 
+// A controller that is not there yet answers that the time is up: that is no fault of the topic.
+func TestTopicIsCreatedOnceThereIsAController(t *testing.T) {
+	fake, _ := fakeKafka(t, 1)
+	fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.RequestTimedOut, Count: 2})
+	topics, err := dialFake(t, fake).EnsureTopics(within(t, 10*time.Second), []TopicSpec{{Name: "new", Partitions: 1}}, true)
+	if err != nil || len(topics) != 1 || !topics[0].Created {
+		t.Errorf("%+v, %v", topics, err)
+	}
+}
+
 // alterTopic changes max.message.bytes behind the producer's back.
 func alterTopic(t *testing.T, brokers []string, topic string, limit int) {
 	t.Helper()
