@@ -22,10 +22,14 @@ type follower struct {
 }
 
 func (r *Replica) newFollower() *follower {
-	return &follower{
-		r: r, reader: r.cfg.Cluster.NewReader(r.cfg.Offsets, 0, txn.First), state: offsets.NewState(r.cfg.Org),
-		cancel: func() {}, done: make(chan struct{}),
-	}
+	f := &follower{r: r, cancel: func() {}, done: make(chan struct{})}
+	f.reader, f.state = r.beginning()
+	return f
+}
+
+// beginning is a memory of nothing, and a reader of all that there is.
+func (r *Replica) beginning() (*txn.Reader, *offsets.State) {
+	return r.cfg.Cluster.NewReader(r.cfg.Offsets, 0, txn.First), offsets.NewState(r.cfg.Org)
 }
 
 // follow starts a follower with an empty memory; unfollow stops it.
@@ -63,6 +67,13 @@ func (f *follower) run(ctx context.Context) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, txn.ErrOutOfRange) {
+			f.r.log.Warn("the offsets topic was cut off or made anew, it is read from its beginning", zap.Error(err))
+			f.reader.Close()
+			f.reader, f.state = f.r.beginning()
+			loaded = false
+			continue
 		}
 		if err != nil {
 			f.r.cfg.Stats.Failed("offsets topic", err)

@@ -168,18 +168,26 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 
 	requests := f.state.Requests
 	term := r.cfg.NewTerm(f.state)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { r.watch(ctx, f, term, requests) })
+	wg.Go(func() {
+		if err := r.watch(ctx, f, term, requests); err != nil {
+			cancel(err)
+		}
+	})
 	err := term.Run(ctx)
-	cancel()
+	if cause := context.Cause(ctx); err == nil && errors.Is(cause, ErrAgain) {
+		err = cause
+	}
+	cancel(nil)
 	wg.Wait()
 	return err
 }
 
 // watch hands the term what other processes ask for through the offsets topic.
-// It ends with ctx. The term owns the state by now: watch must not touch it.
-func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) {
+// It ends with ctx, or with an error that wraps ErrAgain when the topic is not the
+// one any more that the term's memory is of. The term owns the state by now: watch must not touch it.
+func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) error {
 	taken := func(id string, request offsets.Request) {
 		if err := term.Request(ctx, id, request); err != nil && ctx.Err() == nil {
 			r.log.Error("a request could not be taken over", zap.String("request", id), zap.Error(err))
@@ -202,7 +210,10 @@ func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map
 			}
 			return nil
 		})
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case errors.Is(err, txn.ErrOutOfRange):
+			return fmt.Errorf("%w: the offsets topic was cut off or made anew: %w", ErrAgain, err)
+		case err != nil && ctx.Err() == nil:
 			r.log.Warn("following the offsets topic failed, trying again", zap.Error(err))
 			pause(ctx, time.Second)
 		}
@@ -210,6 +221,7 @@ func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map
 			taken(id, request)
 		}
 	}
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -329,6 +330,40 @@ func TestAnotherTerm(t *testing.T) {
 				t.Errorf("after %v; told as a failure: %t", took, told)
 			}
 		})
+	}
+}
+
+// TestOffsetsTopicMadeAnew: what was remembered of a topic that is gone is no
+// memory of the one that took its place, for neither replica.
+func TestOffsetsTopicMadeAnew(t *testing.T) {
+	b := newBroker(t)
+	active := b.start()
+	next(t, "term", active.terms)
+	for _, id := range []string{"a", "b", "c"} {
+		if err := remember(t.Context(), active.producer, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	standby := b.start()
+	standby.until("it stands by", standby.is(Standby))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	if _, err := admin.DeleteTopic(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	if again := next(t, "term with the new topic", active.terms); again.state.IDs.Len() != 0 {
+		t.Errorf("the next term remembers %d ids of a topic that is gone", again.state.IDs.Len())
+	}
+	active.stop()
+	if other := next(t, "term of the standby", standby.terms); other.state.IDs.Len() != 0 {
+		t.Errorf("the standby remembers %d ids of a topic that is gone", other.state.IDs.Len())
 	}
 }
 

@@ -198,6 +198,9 @@ func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 	if err != nil {
 		return fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)
 	}
+	if r.offset > end { // cut off by an unclean election, or another topic of the same name
+		return fmt.Errorf("%s: %w: the log ends at %d, %d was read before", where(r.topic, r.partition), ErrOutOfRange, end, r.offset)
+	}
 	for r.offset < end {
 		err := persist(ctx, func() error { return r.Poll(ctx, readPoll, fn) })
 		if err != nil {
