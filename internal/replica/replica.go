@@ -186,7 +186,8 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 
 // watch hands the term what other processes ask for through the offsets topic.
 // It ends with ctx, or with an error that wraps ErrAgain when the topic is not the
-// one any more that the term's memory is of. The term owns the state by now: watch must not touch it.
+// one any more that the term's memory is of. The term owns the state by now: watch
+// must not touch it.
 func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) error {
 	taken := func(id string, request offsets.Request) {
 		if err := term.Request(ctx, id, request); err != nil && ctx.Err() == nil {
