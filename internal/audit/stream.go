@@ -17,4 +17,7 @@ type Read struct {
 	Stream   string
 	Interval Interval
 	Purpose  Purpose
+	// Attempts bounds how often one request of the reading is tried; 0 leaves it
+	// to the source. Whoever reads a part of what failed before asks for few.
+	Attempts int
 }

@@ -38,6 +38,9 @@ type Subject struct {
 	// Of is what it is tried on: a stream, a stream and an interval, a topic; ""
 	// where there is only one.
 	Of string
+	// Warning says that the work goes on all the same (the producer is throttled,
+	// a clock is doubted): people are told, but the replica stays ready.
+	Warning bool
 }
 
 func (s Subject) String() string {
@@ -70,7 +73,7 @@ const (
 )
 
 // Lasting reports whether the failure is more than a hiccup: then the replica
-// is not ready.
+// is not ready, unless it is a Warning.
 func (f Failure) Lasting(now time.Time) bool {
 	return f.Ended.IsZero() && (f.Times >= lastingTimes || now.Sub(f.Since) >= lastingAfter)
 }

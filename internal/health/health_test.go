@@ -9,9 +9,9 @@ import (
 )
 
 var (
-	tail  = Subject{API, "tail", "Routing"}
-	first = Subject{API, "backfill", "Routing 2026-01-01T00:00:00.000Z/2026-01-01T01:00:00.000Z"}
-	next  = Subject{API, "backfill", "Routing 2026-01-01T01:00:00.000Z/2026-01-01T02:00:00.000Z"}
+	tail  = Subject{Kind: API, Op: "tail", Of: "Routing"}
+	first = Subject{Kind: API, Op: "backfill", Of: "Routing 2026-01-01T00:00:00.000Z/2026-01-01T01:00:00.000Z"}
+	next  = Subject{Kind: API, Op: "backfill", Of: "Routing 2026-01-01T01:00:00.000Z/2026-01-01T02:00:00.000Z"}
 )
 
 // A chunk that works must not hide that another one of the same stream fails.
@@ -96,7 +96,7 @@ func TestDropEndsWhatNobodyTriesAnyMore(t *testing.T) {
 func TestThePastIsBounded(t *testing.T) {
 	var m Monitor
 	for i := range 3 * keepPast {
-		s := Subject{Other, "try", fmt.Sprint(i)}
+		s := Subject{Kind: Other, Op: "try", Of: fmt.Sprint(i)}
 		m.Report(s, errors.New("no"))
 		m.Report(s, nil)
 	}

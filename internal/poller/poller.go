@@ -53,6 +53,15 @@ type Sink interface {
 var (
 	// ErrTooMuch is wrapped by a Source's error that a shorter interval would avoid.
 	ErrTooMuch = errors.New("more than can be read in one piece")
+	// ErrUnreadable is wrapped by a Source's error that something in the interval
+	// may cause, so that the rest of it could be read without: an answer of 5xx or a
+	// body that is none which stays, a refusal behind the first page, a query that
+	// fails or does not end. The interval is tried again, and then its halves.
+	ErrUnreadable = errors.New("something in the interval cannot be read")
+	// ErrNotWritten is wrapped by a Sink's error after which it is certain that
+	// nothing of the step was written, nor ever will be, and that the same step, or
+	// another one, may be tried later.
+	ErrNotWritten = errors.New("nothing was written")
 	// ErrConfiguration is wrapped by errors that only another configuration mends.
 	ErrConfiguration = errors.New("configuration")
 )
