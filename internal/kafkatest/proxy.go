@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -36,6 +37,7 @@ type Proxy struct {
 	cuts    []*cut
 	lns     []net.Listener
 	closing bool
+	rewrite func(key, version int16, answer []byte) []byte
 }
 
 // cut is a fault that waits for its request.
@@ -126,6 +128,14 @@ func (p *Proxy) CutOnce(key int16, when When) <-chan struct{} {
 	return c.fired
 }
 
+// Rewrite passes every answer, with its size in front, through f on its way back to the client, together with key and
+// version of the request; nil passes them on as they are. f may be called from several goroutines at once.
+func (p *Proxy) Rewrite(f func(key, version int16, answer []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rewrite = f
+}
+
 // Clear takes back every CutOnce that has not fired.
 func (p *Proxy) Clear() {
 	p.mu.Lock()
@@ -160,6 +170,7 @@ func (p *Proxy) serve(client net.Conn, target string) {
 	p.track(client, broker)
 	defer p.untrack(client, broker)
 
+	var asked atomic.Uint32    // key and version of the request now in flight
 	lost := make(chan *cut, 1) // the answer to the request now in flight is to be lost
 	go func() {
 		defer func() { _ = client.Close(); _ = broker.Close() }()
@@ -174,6 +185,12 @@ func (p *Proxy) serve(client net.Conn, target string) {
 				return
 			default:
 			}
+			p.mu.Lock()
+			rewrite := p.rewrite
+			p.mu.Unlock()
+			if of := asked.Load(); rewrite != nil {
+				answer = rewrite(int16(of>>16), int16(of&0xffff), answer)
+			}
 			if _, err := client.Write(answer); err != nil {
 				return
 			}
@@ -181,9 +198,10 @@ func (p *Proxy) serve(client net.Conn, target string) {
 	}()
 	for {
 		request, err := readFrame(client)
-		if err != nil || len(request) < 6 {
+		if err != nil || len(request) < 8 {
 			return
 		}
+		asked.Store(binary.BigEndian.Uint32(request[4:]))
 		c, delay := p.faultFor(int16(binary.BigEndian.Uint16(request[4:])))
 		if delay > 0 {
 			time.Sleep(delay)

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/txn"
@@ -77,7 +78,7 @@ func New(cfg Config) *Replica {
 // error says that only another configuration can help.
 func (r *Replica) Run(ctx context.Context) error {
 	part := r.cfg.Election
-	part.Contact = func(err error) {
+	part.Report = func(_ health.Subject, err error) {
 		if err != nil {
 			r.cfg.Stats.Failed("replica group", err)
 			return

@@ -27,7 +27,7 @@ func (c *Cluster) Append(ctx context.Context, topic string, partition int32, rec
 	sealed[4+posAttributes+1] &^= attrTransactional
 	const none = -1 // no producer id, epoch or sequence
 	stamp(sealed, none, none, none)
-	err = persist(ctx, func() error { return c.appendOnce(ctx, topic, partition, sealed) })
+	err = retryPassing(ctx, func() error { return c.appendOnce(ctx, topic, partition, sealed) })
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", where(topic, partition), err)
 	}
@@ -47,7 +47,7 @@ func (c *Cluster) appendOnce(ctx context.Context, topic string, partition int32,
 	})
 	if err != nil {
 		c.forget(topic)
-		return fmt.Errorf("%w: %w", ErrRetry, err)
+		return unanswered(err)
 	}
 	topics := answer.(*produce.Response).Topics
 	if len(topics) != 1 || len(topics[0].Partitions) != 1 {

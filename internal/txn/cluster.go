@@ -35,6 +35,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/sasl"
 	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/health"
 )
 
 const (
@@ -51,6 +53,8 @@ type Config struct {
 	DialTimeout    time.Duration // to a connection that is ready for requests; 5 s
 	RequestTimeout time.Duration // for one request that changes nothing; 10 s
 	Logger         *zap.Logger
+	// Report, where set, is told of what hinders, and, with nil, that it no longer does.
+	Report func(health.Subject, error)
 }
 
 // Cluster is a Kafka cluster: its addresses and what was last learnt of its layout. It is safe for concurrent use.
@@ -87,6 +91,12 @@ func Dial(config Config) *Cluster {
 	return c
 }
 
+func (c *Cluster) report(s health.Subject, err error) {
+	if c.config.Report != nil {
+		c.config.Report(s, err)
+	}
+}
+
 // Close closes the cluster's own connections. Producers and readers close theirs.
 func (c *Cluster) Close() { c.control.close() }
 
@@ -103,7 +113,7 @@ func (c *Cluster) ask(ctx context.Context, req protocol.Message) (protocol.Messa
 			break
 		}
 	}
-	return nil, fmt.Errorf("%w: no broker answers: %w", ErrRetry, errors.Join(errs...))
+	return nil, unanswered(fmt.Errorf("no broker answers: %w", errors.Join(errs...)))
 }
 
 func (c *Cluster) askAt(ctx context.Context, addr string, req protocol.Message) (protocol.Message, error) {

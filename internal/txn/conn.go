@@ -12,7 +12,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
@@ -70,6 +69,15 @@ func (s *conns) connected(addr string) bool {
 	return c != nil && c.isOpen()
 }
 
+// hangUp closes the connection to an address. The next request there dials again.
+func (s *conns) hangUp(addr string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.byAddr[addr]; c != nil {
+		c.hangUp()
+	}
+}
+
 // drop closes every connection now, also under a request. The next request dials again.
 func (s *conns) drop() {
 	s.mu.Lock()
@@ -92,7 +100,8 @@ func (s *conns) close() {
 type conn struct {
 	addr string
 
-	turn sync.Mutex // held from writing a request to having its answer
+	turn   sync.Mutex // held from writing a request to having its answer
+	served served     // by the broker, as of the last time that it was dialled; with turn
 
 	mu     sync.Mutex // protects what follows; held briefly
 	net    net.Conn   // nil while closed
@@ -120,6 +129,9 @@ func (c *conn) roundTrip(ctx context.Context, cluster *Cluster, req protocol.Mes
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	wire, raw, err := c.open(ctx, cluster)
+	if err == nil {
+		err = c.served.allow(req)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errNotSent, c.addr, err)
 	}
@@ -168,7 +180,7 @@ func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, net.
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	wire, expiry, err := handshake(ctx, raw, c.addr, cluster.config)
+	wire, served, expiry, err := handshake(ctx, raw, c.addr, cluster.config)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -179,6 +191,7 @@ func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, net.
 		}
 		return nil, nil, err
 	}
+	c.served = served
 	c.mu.Lock()
 	c.net, c.wire, c.expiry = raw, wire, expiry
 	c.mu.Unlock()
@@ -187,10 +200,10 @@ func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, net.
 }
 
 // handshake negotiates TLS, the API versions and SASL. It returns when the SASL session ends, zero if it doesn't.
-func handshake(ctx context.Context, raw net.Conn, addr string, config Config) (*protocol.Conn, time.Time, error) {
+func handshake(ctx context.Context, raw net.Conn, addr string, config Config) (*protocol.Conn, served, time.Time, error) {
 	host, portText, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, nil, time.Time{}, err
 	}
 	if config.TLS != nil {
 		secured := config.TLS.Clone()
@@ -200,36 +213,30 @@ func handshake(ctx context.Context, raw net.Conn, addr string, config Config) (*
 		raw = tls.Client(raw, secured)
 	}
 	wire := protocol.NewConn(raw, config.ClientID)
-	res, err := wire.RoundTrip(&apiversions.Request{})
+	served, err := negotiate(wire)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("api versions: %w", err)
+		return nil, nil, time.Time{}, fmt.Errorf("api versions: %w", err)
 	}
-	served := res.(*apiversions.Response)
-	if served.ErrorCode != 0 {
-		return nil, time.Time{}, fmt.Errorf("api versions: %w", kafka.Error(served.ErrorCode))
-	}
-	versions := make(map[protocol.ApiKey]int16, len(served.ApiKeys))
-	for _, k := range served.ApiKeys {
-		key := protocol.ApiKey(k.ApiKey)
-		versions[key] = key.SelectVersion(k.MinVersion, k.MaxVersion)
-	}
-	wire.SetVersions(versions)
 	if config.SASL == nil {
-		return wire, time.Time{}, nil
+		return wire, served, time.Time{}, nil
 	}
 	port, _ := net.LookupPort("tcp", portText)
 	ctx = sasl.WithMetadata(ctx, &sasl.Metadata{Host: host, Port: port})
-	expiry, err := authenticate(ctx, wire, config.SASL)
+	expiry, err := authenticate(ctx, wire, served, config.SASL)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("sasl %s: %w", config.SASL.Name(), err)
+		return nil, nil, time.Time{}, fmt.Errorf("sasl %s: %w", config.SASL.Name(), err)
 	}
-	return wire, expiry, nil
+	return wire, served, expiry, nil
 }
 
 // authenticate runs the SASL exchange. KIP-368: a broker may say how long the session lasts and then hangs up on any
 // other request than a new exchange; the connection is dialled anew well before.
-func authenticate(ctx context.Context, wire *protocol.Conn, mechanism sasl.Mechanism) (time.Time, error) {
-	res, err := wire.RoundTrip(&saslhandshake.Request{Mechanism: mechanism.Name()})
+func authenticate(ctx context.Context, wire *protocol.Conn, served served, mechanism sasl.Mechanism) (time.Time, error) {
+	hello := &saslhandshake.Request{Mechanism: mechanism.Name()}
+	if err := errors.Join(served.allow(hello), served.allow(&saslauthenticate.Request{})); err != nil {
+		return time.Time{}, err
+	}
+	res, err := wire.RoundTrip(hello)
 	if err != nil {
 		return time.Time{}, err
 	}

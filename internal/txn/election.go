@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/retry"
 )
 
 // Role is what a replica is at the moment.
@@ -37,8 +39,8 @@ type ElectionConfig struct {
 	Name           string        // of this replica, for GroupMembers; need not be unique
 	Topic          string        // the owner of its only partition is active
 	SessionTimeout time.Duration // after which a dead active replica is replaced; 10 s
-	// Contact, where set, is told how each contact with the group went: nil, or why there was none.
-	Contact func(error)
+	// Report, where set, is told how each contact with the group went: nil, or why there was none.
+	Report func(health.Subject, error)
 }
 
 // Election makes this replica one of a group of which one is active. It is a consumer group whose members keep the
@@ -51,7 +53,9 @@ type Election struct {
 	member *member
 	role   atomic.Value // Role
 
-	joinBackoff, leadBackoff time.Duration
+	// Counted apart: a heartbeat proves that the group is reached, only a long leadership
+	// that leading works.
+	joins, leads retry.Backoff
 
 	// The leadership, if any. Owned by Run's goroutine, but for the timer.
 	leading     bool
@@ -78,6 +82,8 @@ func (c *Cluster) NewElection(config ElectionConfig) *Election {
 		config: config,
 		log:    c.log.With(zap.String("group", config.GroupID)),
 		member: newMember(c, config),
+		joins:  retry.Backoff{First: firstBackoff, Most: lastBackoff},
+		leads:  retry.Backoff{First: firstBackoff, Most: lastBackoff},
 	}
 	e.role.Store(RoleStarting)
 	return e
@@ -102,28 +108,22 @@ func (e *Election) Run(ctx context.Context, lead func(context.Context) error) er
 		}
 		pause := e.pauseAfter(err)
 		e.log.Warn("election interrupted", zap.Error(err), zap.Duration("pause", pause))
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		_ = retry.Sleep(ctx, pause)
 	}
 	e.stepDown(context.Cause(ctx))
 	e.member.leave()
 	return nil
 }
 
-// pauseAfter returns how long to wait: longer from failure to failure, counted apart for reaching the group, which a
-// heartbeat proves, and for leading, which only a long leadership proves.
+// pauseAfter returns how long to wait: longer from failure to failure.
 func (e *Election) pauseAfter(err error) time.Duration {
-	backoff := &e.joinBackoff
-	if errors.Is(err, errSteppedDown) {
-		backoff = &e.leadBackoff
-		if time.Since(e.since) > steadyLeadership {
-			*backoff = 0
-		}
+	if !errors.Is(err, errSteppedDown) {
+		return e.joins.Next()
 	}
-	*backoff = min(max(firstBackoff, 2**backoff), lastBackoff)
-	return *backoff/2 + rand.N(*backoff/2)
+	if time.Since(e.since) > steadyLeadership {
+		e.leads.Reset()
+	}
+	return e.leads.Next()
 }
 
 // takePart joins, keeps the membership alive and starts or ends the leadership as the assignment says. It returns when
@@ -208,7 +208,7 @@ func (e *Election) startLeading(ctx context.Context, lead func(context.Context) 
 // heard puts off the end of the session. It cannot bring back a leadership that the timer has ended: that one returns
 // by itself and is then given back.
 func (e *Election) heard() {
-	e.joinBackoff = 0
+	e.joins.Reset()
 	e.contact(nil)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -218,8 +218,8 @@ func (e *Election) heard() {
 }
 
 func (e *Election) contact(err error) {
-	if e.config.Contact != nil {
-		e.config.Contact(err)
+	if e.config.Report != nil {
+		e.config.Report(health.Subject{Kind: health.Kafka, Op: "replica group", Of: e.config.GroupID}, err)
 	}
 }
 

@@ -422,7 +422,7 @@ func TestUnauthorizedNamesOperationAndResource(t *testing.T) {
 		kafka.TopicAuthorizationFailed:           "not authorized: Write on topic log",
 	} {
 		p := &Producer{config: ProducerConfig{TransactionalID: testTxnID}}
-		err := p.refusedFor(code, topicLog, 0)
+		err := p.refusedFor(code, topicLog, 0, "")
 		if !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)
 		}

@@ -22,8 +22,17 @@ type fetchRequest struct {
 	partition int32
 	offset    int64
 	maxWaitMs int32
+	isolation isolation
 	buf       []byte // of the answer before, or nil
 }
+
+// isolation says which records a fetch is to return.
+type isolation byte
+
+const (
+	readUncommitted isolation = 0
+	readCommitted   isolation = 1
+)
 
 // fetchSize is how many bytes a broker is asked for. A batch that is larger still comes whole, when it is the first.
 const fetchSize = 2 << 20
@@ -74,7 +83,7 @@ func (f *fetchRequest) encode() []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(f.maxWaitMs))
 	b = binary.BigEndian.AppendUint32(b, 1) // min bytes
 	b = binary.BigEndian.AppendUint32(b, fetchSize)
-	b = append(b, 1)                                 // isolation level: read committed
+	b = append(b, byte(f.isolation))
 	b = binary.BigEndian.AppendUint32(b, 0)          // session id
 	b = binary.BigEndian.AppendUint32(b, ^uint32(0)) // session epoch: no session
 	b = binary.BigEndian.AppendUint32(b, 1)          // topics
@@ -151,7 +160,7 @@ type wireDecoder struct {
 
 func (d *wireDecoder) take(n int) []byte {
 	if n < 0 || n > len(d.buf) {
-		d.err = fmt.Errorf("%w: fetch answer is cut short", ErrCorrupt)
+		d.err = fmt.Errorf("%w: answer is cut short", ErrCorrupt)
 		d.buf = nil
 		return nil
 	}
@@ -161,6 +170,17 @@ func (d *wireDecoder) take(n int) []byte {
 }
 
 func (d *wireDecoder) skip(n int) { d.take(n) }
+
+// uvarint decodes what flexible versions have in place of the size of a string or an array.
+func (d *wireDecoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.buf)
+	if n <= 0 {
+		d.take(len(d.buf) + 1)
+		return 0
+	}
+	d.take(n)
+	return v
+}
 
 func (d *wireDecoder) int16() int16 {
 	if b := d.take(2); b != nil {

@@ -21,14 +21,14 @@ type Member struct {
 // declared dead. A group that does not exist has none. While the group rebalances none may be active.
 func (c *Cluster) GroupMembers(ctx context.Context, group string) ([]Member, error) {
 	var members []Member
-	err := persist(ctx, func() error {
+	err := retryPassing(ctx, func() error {
 		addr, err := c.coordinator(ctx, kafka.CoordinatorKeyTypeConsumer, group)
 		if err != nil {
 			return err
 		}
 		answer, err := c.askAt(ctx, addr, &describegroups.Request{Groups: []string{group}})
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRetry, err)
+			return unanswered(err)
 		}
 		members = nil
 		for _, g := range answer.(*describegroups.Response).Groups {

@@ -15,6 +15,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/joingroup"
 	"github.com/segmentio/kafka-go/protocol/leavegroup"
 	"github.com/segmentio/kafka-go/protocol/syncgroup"
+
+	"genesys-audit-connector/internal/retry"
 )
 
 const (
@@ -65,27 +67,31 @@ func (m *member) join(ctx context.Context, owner bool) (bool, error) {
 	if !owner {
 		m.claim = min(m.claim, noClaim)
 	}
-	for {
+	var owns bool
+	passes := func(err error) bool {
+		return errors.Is(err, kafka.MemberIDRequired) || errors.Is(err, kafka.RebalanceInProgress)
+	}
+	err := retry.Do(ctx, retry.Backoff{First: 10 * time.Millisecond, Most: time.Second}, passes, nil, func() error {
 		joined, err := m.joinOnce(ctx)
 		if err != nil {
-			return false, err
+			return err
 		}
 		m.id, m.generation = joined.MemberID, joined.GenerationID
-		if kafka.Error(joined.ErrorCode) == kafka.MemberIDRequired {
-			continue // KIP-394: join again with the id just given
+		if code := kafka.Error(joined.ErrorCode); code == kafka.MemberIDRequired {
+			return code // KIP-394: join again with the id just given
 		}
-		owns, err := m.sync(ctx, joined)
-		if errors.Is(err, kafka.RebalanceInProgress) {
-			continue
+		if owns, err = m.sync(ctx, joined); err != nil {
+			return fmt.Errorf("sync: %w", err)
 		}
-		if err != nil {
-			return false, fmt.Errorf("sync: %w", err)
-		}
-		if owns {
-			m.claim = m.generation
-		}
-		return owns, nil
+		return nil
+	})
+	if err != nil {
+		return false, err
 	}
+	if owns {
+		m.claim = m.generation
+	}
+	return owns, nil
 }
 
 func (m *member) joinOnce(ctx context.Context) (*joingroup.Response, error) {

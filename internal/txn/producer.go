@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -12,6 +11,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/endtxn"
 	"github.com/segmentio/kafka-go/protocol/initproducerid"
 	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/retry"
 )
 
 // defaultTransactionTimeout is when the coordinator ends a transaction whose producer is gone, and lets readers of the
@@ -44,11 +45,23 @@ func (s state) String() string { return [...]string{"needs Init", "ready", "open
 // transaction of its epoch (Jepsen, Bufstream 0.1.0, 2024; KAFKA-17754; KIP-890). The producer closes its connections,
 // returns ErrFatal and refuses everything until Init has been given a new epoch, which fences whatever is still on its
 // way. Definite, passing refusals are retried until the transaction's time is up.
+//
+// A batch that may have been appended and is not acknowledged in the end makes its epoch
+// stale, whatever else ended the transaction: an abort does not reset the sequences that a
+// leader remembers of an epoch, so that the next transaction's batch with the same base
+// sequence would be taken for a duplicate of the ABORTED one, acknowledged, and lost (seen
+// on Apache Kafka 4.4). A stale producer gets a new epoch before it sends anything more;
+// see renew. After an acknowledged batch that was aborted sequences simply count on.
 type Producer struct {
 	cluster *Cluster
 	config  ProducerConfig
 	log     *zap.Logger
-	conns   *conns
+	conns   *conns // for Produce, of which each leader has one connection
+	// control has the coordinator's requests. They do not share a connection with
+	// Produce, which a broker mutes for as long as a quota is exceeded (KIP-219):
+	// EndTxn would wait there until the transaction had timed out.
+	control *conns
+	quota   quota
 	stats   counters
 
 	state       state
@@ -56,6 +69,7 @@ type Producer struct {
 	producerID  int64
 	epoch       int16
 	sent        bool // the coordinator knows, or may know, of the open transaction
+	stale       bool // a leader may remember sequences of this epoch that are not counted here
 
 	compressor *compressor
 	packed     []byte // the batch that was sealed last; its memory is used again
@@ -88,6 +102,7 @@ func (c *Cluster) NewProducer(config ProducerConfig) (*Producer, error) {
 		config:     config,
 		log:        c.log.With(zap.String("transactional_id", config.TransactionalID)),
 		conns:      newConns(c),
+		control:    newConns(c),
 		compressor: compressor,
 		partitions: map[topicPartition]*partitionLog{},
 	}, nil
@@ -97,46 +112,87 @@ func (c *Cluster) NewProducer(config ProducerConfig) (*Producer, error) {
 func (p *Producer) Close() {
 	p.state = stateNew
 	p.conns.close()
+	p.control.close()
+}
+
+// hangUp closes all connections, so that none of the requests before is on its way any
+// more but in a broker's hands, and refuses everything until Init.
+func (p *Producer) hangUp() {
+	p.state = stateNew
+	p.conns.drop()
+	p.control.drop()
 }
 
 // Stats returns what the producer has done. It may be called from another goroutine.
-func (p *Producer) Stats() Stats { return p.stats.snapshot() }
+func (p *Producer) Stats() Stats {
+	s := p.stats.snapshot()
+	p.quota.mu.Lock()
+	defer p.quota.mu.Unlock()
+	s.ThrottledSeconds = p.quota.total.Seconds()
+	return s
+}
 
 // Init gets a new epoch. This fences every older producer of this transactional id, also this one's own past, and
 // aborts what it left open: when Init returns, that transaction is decided. Init is retried until ctx ends, also after
 // indefinite answers: one that is applied late does no more than fence again.
 func (p *Producer) Init(ctx context.Context) error {
-	p.conns.drop()
+	p.hangUp()
 	p.discard()
-	p.state, p.coordinator = stateNew, ""
-	clear(p.partitions) // a new epoch counts sequences from 0
-	err := p.retry(ctx, func() error {
-		// A coordinator may take a request and never answer: it is safe to ask again.
-		asked, cancel := context.WithTimeout(ctx, p.cluster.config.RequestTimeout)
-		defer cancel()
-		answer, err := p.atCoordinator(asked, &initproducerid.Request{
-			TransactionalID:      p.config.TransactionalID,
-			TransactionTimeoutMs: int32(p.config.TransactionTimeout.Milliseconds()),
-			ProducerID:           -1, // KIP-360: -1 asks for a new epoch whatever the current one is
-			ProducerEpoch:        -1,
-		})
-		if errors.Is(err, errIndefinite) && ctx.Err() == nil {
-			return fmt.Errorf("%w: %v", ErrRetry, err)
-		}
-		if err != nil {
-			return err
-		}
-		res := answer.(*initproducerid.Response)
-		if res.ErrorCode != 0 {
-			return p.refused(kafka.Error(res.ErrorCode))
-		}
-		p.producerID, p.epoch, p.state = res.ProducerID, res.ProducerEpoch, stateReady
-		return nil
-	})
-	if err != nil {
+	p.coordinator = ""
+	// KIP-360: -1 asks for a new epoch whatever the current one is.
+	if err := p.retry(ctx, func() error { return p.newEpoch(ctx, -1, -1) }); err != nil {
 		return fmt.Errorf("init %q: %w", p.config.TransactionalID, fatal(err))
 	}
+	p.state = stateReady
 	p.log.Debug("producer initialised", zap.Int64("producer_id", p.producerID), zap.Int16("epoch", p.epoch))
+	return nil
+}
+
+// renew gets the epoch after the current one, where that is stale and no transaction is open
+// at the coordinator. It differs from Init in that it cannot fence a newer producer: the
+// request names the current epoch, and a coordinator that has given out another one since
+// answers PRODUCER_FENCED (KIP-360; TransactionMetadata.prepareIncrementProducerEpoch).
+//
+// So what the caller remembers of the topics need not be read again: EndTxn(abort) was
+// answered with success before, hence nothing of the transaction is, nor can be, committed
+// (its EndTxn(commit) was never sent); and nobody else has written under this transactional
+// id since, or renew would have been refused. It may be sent again after an indefinite
+// answer: the coordinator answers a repeated one with the epoch that it gave the first time.
+func (p *Producer) renew(ctx context.Context) error {
+	if err := p.retry(ctx, func() error { return p.newEpoch(ctx, p.producerID, p.epoch) }); err != nil {
+		return fmt.Errorf("renew the epoch: %w", err)
+	}
+	p.stats.renewals.Add(1)
+	p.log.Debug("producer has a new epoch", zap.Int64("producer_id", p.producerID), zap.Int16("epoch", p.epoch))
+	return nil
+}
+
+// newEpoch asks for the epoch that follows the named one, or any. Sequences count from 0 in it.
+func (p *Producer) newEpoch(ctx context.Context, producerID int64, epoch int16) error {
+	// A coordinator may take a request and never answer: it is safe to ask again.
+	asked, cancel := context.WithTimeout(ctx, p.cluster.config.RequestTimeout)
+	defer cancel()
+	answer, err := p.atCoordinator(asked, &initproducerid.Request{
+		TransactionalID:      p.config.TransactionalID,
+		TransactionTimeoutMs: int32(p.config.TransactionTimeout.Milliseconds()),
+		ProducerID:           producerID,
+		ProducerEpoch:        epoch,
+	})
+	if errors.Is(err, errIndefinite) && ctx.Err() == nil {
+		return fmt.Errorf("%w: %v", ErrRetry, err)
+	}
+	if err != nil {
+		return err
+	}
+	res := answer.(*initproducerid.Response)
+	p.quota.answered(time.Now(), "", 0, res.ThrottleTimeMs)
+	if res.ErrorCode != 0 {
+		return p.refused(kafka.Error(res.ErrorCode))
+	}
+	p.producerID, p.epoch, p.stale = res.ProducerID, res.ProducerEpoch, false
+	for _, l := range p.partitions {
+		l.sequence, l.unsure = 0, false
+	}
 	return nil
 }
 
@@ -166,6 +222,7 @@ func (p *Producer) Produce(topic string, partition int32, record *Record) error 
 
 // Commit sends the transaction and ends it. After nil, everything in it is visible to read-committed consumers; after
 // ErrRetry or ErrAbort nothing is, nor ever will be, once Abort has been called; after ErrFatal either may be the case.
+// Where the broker's quota is exceeded, it first waits for some seconds, see quota.wait.
 func (p *Producer) Commit(ctx context.Context) error {
 	if p.state != stateOpen {
 		return p.illegal("commit")
@@ -175,14 +232,9 @@ func (p *Producer) Commit(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	// The broker's clock for the transaction starts at AddPartitionsToTxn. This one starts no later and ends before,
-	// so that a step that hangs is given up while its transaction is still open.
-	ctx, cancel := context.WithTimeout(ctx, p.config.TransactionTimeout*9/10)
-	defer cancel()
 	if err := p.commit(ctx); err != nil {
 		if fateIs(err, ErrFatal) {
-			p.state = stateNew
-			p.conns.drop()
+			p.hangUp()
 		} else {
 			p.state = stateAbort
 		}
@@ -198,6 +250,19 @@ func (p *Producer) Commit(ctx context.Context) error {
 func (p *Producer) commit(ctx context.Context) error {
 	if err := p.sealAll(ctx); err != nil {
 		return err
+	}
+	_, size := p.content()
+	if err := p.quota.wait(ctx, size); err != nil {
+		return err
+	}
+	// The broker's clock for the transaction starts at AddPartitionsToTxn. This one starts no later and ends before,
+	// so that a step that hangs is given up while its transaction is still open.
+	ctx, cancel := context.WithTimeout(ctx, p.config.TransactionTimeout*9/10)
+	defer cancel()
+	if p.stale {
+		if err := p.renew(ctx); err != nil {
+			return err
+		}
 	}
 	if err := p.addPartitions(ctx); err != nil {
 		return fmt.Errorf("add partitions: %w", err)
@@ -216,13 +281,15 @@ func (p *Producer) Abort(ctx context.Context) error {
 	if p.state != stateOpen && p.state != stateAbort {
 		return p.illegal("abort")
 	}
+	for _, l := range p.touched {
+		p.stale = p.stale || l.unsure
+	}
 	p.discard()
 	if p.sent {
 		ctx, cancel := context.WithTimeout(ctx, p.config.TransactionTimeout)
 		defer cancel()
 		if err := p.end(ctx, false); err != nil {
-			p.state = stateNew
-			p.conns.drop()
+			p.hangUp()
 			return fmt.Errorf("abort: %w", err)
 		}
 	}
@@ -249,7 +316,9 @@ func (p *Producer) addPartitions(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		worst := p.added(answer.(*addpartitionstotxn.Response))
+		res := answer.(*addpartitionstotxn.Response)
+		p.quota.answered(time.Now(), "", 0, res.ThrottleTimeMs)
+		worst := p.added(res)
 		// Refused, a transaction has not begun, and an EndTxn for it would be an INVALID_TXN_STATE. Two of the codes may
 		// come after the coordinator has written it down.
 		if worst == nil || errors.Is(worst, kafka.NotCoordinatorForGroup) || errors.Is(worst, kafka.GroupCoordinatorNotAvailable) {
@@ -271,7 +340,7 @@ func (p *Producer) added(res *addpartitionstotxn.Response) error {
 			case operationNotAttempted: // the answer for another partition says why
 				passedOver++
 			default:
-				worst = worse(worst, p.refusedFor(code, t.Name, r.PartitionIndex))
+				worst = worse(worst, p.refusedFor(code, t.Name, r.PartitionIndex, ""))
 			}
 		}
 	}
@@ -292,8 +361,10 @@ func (p *Producer) end(ctx context.Context, commit bool) error {
 		if err != nil {
 			return err
 		}
-		if code := answer.(*endtxn.Response).ErrorCode; code != 0 {
-			return p.refused(kafka.Error(code))
+		res := answer.(*endtxn.Response)
+		p.quota.answered(time.Now(), "", 0, res.ThrottleTimeMs)
+		if res.ErrorCode != 0 {
+			return p.refused(kafka.Error(res.ErrorCode))
 		}
 		return nil
 	})
@@ -313,30 +384,29 @@ func (p *Producer) refused(code kafka.Error) error {
 	return codeError(code, "Write", "transactional id "+p.config.TransactionalID)
 }
 
-func (p *Producer) refusedFor(code kafka.Error, topic string, partition int32) error {
-	if code == kafka.TopicAuthorizationFailed || fateOf(code) == ErrAbort {
-		return fmt.Errorf("%s: %w", where(topic, partition), codeError(code, "Write", "topic "+topic))
+// refusedFor gives a code that is about a partition its error; detail is what the broker says of it.
+func (p *Producer) refusedFor(code kafka.Error, topic string, partition int32, detail string) error {
+	if fateOf(code) == ErrAbort && code != kafka.TransactionalIDAuthorizationFailed {
+		err := fmt.Errorf("%s: %w", where(topic, partition), codeError(code, "Write", "topic "+topic))
+		return &RefusalError{Topic: topic, Code: code, Detail: detail, err: err}
 	}
-	return fmt.Errorf("%s: %w", where(topic, partition), p.refused(code))
+	err := fmt.Errorf("%s: %w", where(topic, partition), p.refused(code))
+	if detail != "" {
+		err = fmt.Errorf("%w: %s", err, detail)
+	}
+	return err
 }
 
-// retry calls attempt until it succeeds, fails for good, or ctx ends. Pauses begin at the millisecond that
-// CONCURRENT_TRANSACTIONS after an EndTxn mostly lasts.
+// retry calls attempt until it succeeds, fails for good, or ctx ends. Pauses begin with the
+// few milliseconds that CONCURRENT_TRANSACTIONS after an EndTxn mostly lasts.
 func (p *Producer) retry(ctx context.Context, attempt func() error) error {
-	const shortest, longest = time.Millisecond, 250 * time.Millisecond
-	for pause := shortest; ; pause = min(2*pause, longest) {
-		err := attempt()
-		if err == nil || !fateIs(err, ErrRetry) || errors.Is(err, errResize) {
-			return err
-		}
+	passes := func(err error) bool { return fateIs(err, ErrRetry) && !errors.Is(err, errResize) }
+	failed := func(err error, _ time.Duration) {
 		p.stats.retries.Add(1)
 		p.log.Debug("retry", zap.Error(err))
-		select {
-		case <-time.After(pause/2 + rand.N(pause)):
-		case <-ctx.Done():
-			return fmt.Errorf("%w; then: %w", err, context.Cause(ctx))
-		}
 	}
+	pauses := retry.Backoff{First: 3 * time.Millisecond, Most: 250 * time.Millisecond}
+	return retry.Do(ctx, pauses, passes, failed, attempt)
 }
 
 func (p *Producer) illegal(call string) error {

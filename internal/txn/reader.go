@@ -2,7 +2,6 @@ package txn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,7 +18,6 @@ const (
 
 const (
 	readPoll = 500 * time.Millisecond
-	retryFor = 30 * time.Second // without any success, after which persist gives up
 )
 
 // Reader reads what was committed to one partition, in the order of its offsets. It is not safe for concurrent use.
@@ -38,6 +36,7 @@ type Reader struct {
 	offset        int64 // of the next record; First or Last while not resolved
 	begin         int64 // where reading began
 	highWatermark int64 // as of the last answer; -1 before
+	lastStable    int64 // where the first open transaction began, as of the last answer
 	buf           []byte
 	packed        decompressor
 	decoder       recordDecoder
@@ -78,7 +77,7 @@ func (r *Reader) poll(ctx context.Context, maxWait time.Duration, fn func(*Recor
 	if err := r.resolve(ctx); err != nil {
 		return err
 	}
-	answer, err := r.fetch(ctx, maxWait)
+	answer, err := r.fetch(ctx, maxWait, readCommitted)
 	if err != nil {
 		return err
 	}
@@ -93,6 +92,7 @@ func (r *Reader) poll(ctx context.Context, maxWait time.Duration, fn func(*Recor
 		return codeError(answer.code, "Read", "topic "+r.topic)
 	}
 	r.highWatermark = answer.highWatermark
+	r.lastStable = answer.lastStable
 	return r.deliver(answer, fn)
 }
 
@@ -108,7 +108,7 @@ func (r *Reader) resolve(ctx context.Context) error {
 	return err
 }
 
-func (r *Reader) fetch(ctx context.Context, maxWait time.Duration) (*fetched, error) {
+func (r *Reader) fetch(ctx context.Context, maxWait time.Duration, isolation isolation) (*fetched, error) {
 	addr, err := r.cluster.leader(ctx, r.topic, r.partition)
 	if err != nil {
 		return nil, err
@@ -117,11 +117,11 @@ func (r *Reader) fetch(ctx context.Context, maxWait time.Duration) (*fetched, er
 	defer cancel()
 	res, err := r.conns.roundTrip(ctx, addr, &fetchRequest{
 		clientID: r.cluster.config.ClientID, topic: r.topic, partition: r.partition, offset: r.offset,
-		maxWaitMs: int32(maxWait.Milliseconds()), buf: r.buf,
+		maxWaitMs: int32(maxWait.Milliseconds()), isolation: isolation, buf: r.buf,
 	})
 	if err != nil {
 		r.cluster.forget(r.topic)
-		return nil, fmt.Errorf("%w: %w", ErrRetry, err)
+		return nil, unanswered(err)
 	}
 	answer := res.(*fetched)
 	r.buf = answer.buf
@@ -187,9 +187,14 @@ func (r *Reader) deliverBatch(view *batchView, fn func(*Record) error) error {
 
 // ReadToEnd reads up to the high watermark as of now, waiting where another producer's open transaction holds the last
 // stable offset back. So it returns every record whose transaction was committed before the call.
+//
+// The end is what ListOffsets tells, which a leader that was just elected does not answer
+// before it knows (KIP-207). The high watermark in its answer to a fetch lags for a moment:
+// it must not end the reading. Where ListOffsets itself tells less than before, the log was
+// cut off by an unclean election: ErrOutOfRange.
 func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 	var end int64
-	err := persist(ctx, func() (err error) {
+	err := retryPassing(ctx, func() (err error) {
 		if end, err = r.listOffset(ctx, Last); err != nil {
 			return err
 		}
@@ -199,35 +204,45 @@ func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 		return fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)
 	}
 	if r.offset > end { // cut off by an unclean election, or another topic of the same name
-		return fmt.Errorf("%s: %w: the log ends at %d, %d was read before", where(r.topic, r.partition), ErrOutOfRange, end, r.offset)
+		return r.cutOff(r.offset, end)
 	}
+	hold := hold{reader: r, since: time.Now()}
+	defer hold.over()
 	for r.offset < end {
-		err := persist(ctx, func() error { return r.Poll(ctx, readPoll, fn) })
-		if err != nil {
+		before := r.offset
+		if err := retryPassing(ctx, func() error { return r.Poll(ctx, readPoll, fn) }); err != nil {
 			return err
 		}
-		// An unclean election has cut the log off: what was the end will not come.
-		if r.highWatermark >= 0 && r.highWatermark < end {
-			end = r.highWatermark
+		if r.offset > before {
+			hold.over()
+			continue
 		}
+		if r.highWatermark < end {
+			if err := r.expect(ctx, end); err != nil {
+				return err
+			}
+		}
+		hold.goesOn(ctx)
 	}
 	return nil
 }
 
-// persist repeats an attempt that changes nothing, or may be made twice, while it fails with ErrRetry, for a limited time.
-func persist(ctx context.Context, attempt func() error) error {
-	deadline := time.Now().Add(retryFor)
-	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := attempt()
-		if err == nil || !errors.Is(err, ErrRetry) || time.Now().After(deadline) {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("%w; then: %w", err, context.Cause(ctx))
-		}
+// expect returns ErrOutOfRange where the log ends before an end that it had.
+func (r *Reader) expect(ctx context.Context, end int64) error {
+	var now int64
+	err := retryPassing(ctx, func() (err error) { now, err = r.listOffset(ctx, Last); return err })
+	if err != nil {
+		return fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)
 	}
+	if now < end {
+		return r.cutOff(end, now)
+	}
+	return nil
+}
+
+func (r *Reader) cutOff(was, is int64) error {
+	return fmt.Errorf("%s: %w: the log ends at %d and went to %d before: it was cut off, or created again",
+		where(r.topic, r.partition), ErrOutOfRange, is, was)
 }
 
 // listOffset returns the offset of the oldest record (First) or the high watermark (Last).
@@ -246,7 +261,7 @@ func (r *Reader) listOffset(ctx context.Context, which int64) (int64, error) {
 	})
 	if err != nil {
 		r.cluster.forget(r.topic)
-		return 0, fmt.Errorf("%w: %w", ErrRetry, err)
+		return 0, unanswered(err)
 	}
 	topics := res.(*listoffsets.Response).Topics
 	if len(topics) != 1 || len(topics[0].Partitions) != 1 {

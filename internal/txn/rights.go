@@ -49,7 +49,7 @@ func (r Rights) Allow(o Operation) bool { return r&(1<<operationBits[o]) != 0 }
 // TopicRights returns whether a topic exists, and what this client may do with it, also where it does not exist. Of a
 // topic that may not even be described, Kafka does not tell whether it exists: that is (false, 0).
 func (c *Cluster) TopicRights(ctx context.Context, topic string) (exists bool, rights Rights, err error) {
-	err = persist(ctx, func() error {
+	err = retryPassing(ctx, func() error {
 		res, err := c.ask(ctx, &metadata.Request{TopicNames: []string{topic}, IncludeTopicAuthorizedOperations: true})
 		if err != nil {
 			return fmt.Errorf("metadata: %w", err)
@@ -77,7 +77,7 @@ func (c *Cluster) TopicRights(ctx context.Context, topic string) (exists bool, r
 
 // MayCreate returns nil where the topic could be created now as it is specified.
 func (c *Cluster) MayCreate(ctx context.Context, spec TopicSpec) error {
-	return persist(ctx, func() error { return c.createOnce(ctx, []TopicSpec{spec}, true) })
+	return retryPassing(ctx, func() error { return c.createOnce(ctx, []TopicSpec{spec}, true) })
 }
 
 const (
@@ -100,14 +100,14 @@ func (c *Cluster) MayTransact(ctx context.Context, transactionalID, topic string
 		TransactionalID: transactionalID, ProducerID: nobodysProducer,
 		Topics: []addpartitionstotxn.RequestTopic{{Name: topic, Partitions: []int32{0}}},
 	}
-	return persist(ctx, func() error {
+	return retryPassing(ctx, func() error {
 		addr, err := c.coordinator(ctx, kafka.CoordinatorKeyTypeTransaction, transactionalID)
 		if err != nil {
 			return err
 		}
 		res, err := c.askAt(ctx, addr, req)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRetry, err)
+			return unanswered(err)
 		}
 		results := res.(*addpartitionstotxn.Response).Results
 		if len(results) != 1 || len(results[0].Results) != 1 {
@@ -127,14 +127,14 @@ func (c *Cluster) MayTransact(ctx context.Context, transactionalID, topic string
 // MayJoin returns nil where this client may be a member of a group (Read), ErrUnauthorized where it may not. It sends a
 // heartbeat of a member that the group does not have: UNKNOWN_MEMBER_ID, and the group notices nothing.
 func (c *Cluster) MayJoin(ctx context.Context, group string) error {
-	return persist(ctx, func() error {
+	return retryPassing(ctx, func() error {
 		addr, err := c.coordinator(ctx, kafka.CoordinatorKeyTypeConsumer, group)
 		if err != nil {
 			return err
 		}
 		res, err := c.askAt(ctx, addr, &heartbeat.Request{GroupID: group, GenerationID: -1, MemberID: nobodysMember})
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRetry, err)
+			return unanswered(err)
 		}
 		switch code := kafka.Error(heartbeatCode(res.(*heartbeat.Response))); code {
 		case kafka.UnknownMemberId, kafka.GroupIdNotFound:

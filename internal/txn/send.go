@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -32,6 +33,10 @@ const (
 type partitionLog struct {
 	topicPartition
 	sequence int32 // of the next batch to be appended in this epoch
+
+	// unsure says that the next batch was sent in this epoch and may have been appended,
+	// though no answer has acknowledged it.
+	unsure bool
 
 	open   batch
 	target int    // the size at which it is full
@@ -203,10 +208,12 @@ func (p *Producer) sendTo(ctx context.Context, addr string, logs []*partitionLog
 	}
 	slices.SortStableFunc(logs, func(a, b *partitionLog) int { return strings.Compare(a.topic, b.topic) })
 	byPartition := make(map[topicPartition]*partitionLog, len(logs))
+	size := 0
 	for _, l := range logs {
 		b := l.sealed[l.next]
 		stamp(b.bytes, p.producerID, p.epoch, l.sequence)
 		byPartition[l.topicPartition] = l
+		size += b.size()
 		i := len(req.Topics) - 1
 		if i < 0 || req.Topics[i].Topic != l.topic {
 			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: l.topic})
@@ -216,6 +223,9 @@ func (p *Producer) sendTo(ctx context.Context, addr string, logs []*partitionLog
 			Partition: l.partition, RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(b.bytes)},
 		})
 	}
+	if p.quota.muted(time.Now(), addr) {
+		p.conns.hangUp(addr)
+	}
 	answer, err := p.conns.roundTrip(ctx, addr, req)
 	if err != nil {
 		for _, l := range logs {
@@ -223,8 +233,10 @@ func (p *Producer) sendTo(ctx context.Context, addr string, logs []*partitionLog
 		}
 		return indefinite(err)
 	}
+	res := answer.(*produce.Response)
+	p.quota.answered(time.Now(), addr, size, res.ThrottleTimeMs)
 	var worst error
-	for _, t := range answer.(*produce.Response).Topics {
+	for _, t := range res.Topics {
 		for i := range t.Partitions {
 			r := &t.Partitions[i]
 			l := byPartition[topicPartition{t.Topic, r.Partition}]
@@ -246,8 +258,13 @@ func (p *Producer) appended(ctx context.Context, l *partitionLog, r *produce.Res
 	b := l.sealed[l.next]
 	code := kafka.Error(r.ErrorCode)
 	switch code {
-	case 0, kafka.DuplicateSequenceNumber: // the latter: a batch sent again after NOT_LEADER had been appended
-		l.sequence = nextSequence(l.sequence, b.count)
+	case kafka.DuplicateSequenceNumber: // a batch sent again that had been appended the first time
+		if !l.unsure {
+			return fmt.Errorf("%w: %v: %w: but this batch was not sent before", ErrFatal, l.topicPartition, code)
+		}
+		fallthrough
+	case 0:
+		l.sequence, l.unsure = nextSequence(l.sequence, b.count), false
 		l.next++
 		return nil
 	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge:
@@ -257,17 +274,15 @@ func (p *Producer) appended(ctx context.Context, l *partitionLog, r *produce.Res
 		}
 		return p.tooLarge(l, b, limit)
 	}
+	l.unsure = l.unsure || !refusedBeforeAppend(code)
 	if fateOf(code) == ErrRetry {
 		p.cluster.forget(l.topic)
 	}
-	err := p.refusedFor(code, l.topic, l.partition)
-	if r.ErrorMessage != "" {
-		err = fmt.Errorf("%w: %s", err, r.ErrorMessage)
-	}
+	detail := r.ErrorMessage
 	for _, e := range r.RecordErrors {
-		err = fmt.Errorf("%w; record %d: %s", err, e.BatchIndex, e.BatchIndexErrorMessage)
+		detail += fmt.Sprintf(" (record %d: %s)", e.BatchIndex, e.BatchIndexErrorMessage)
 	}
-	return err
+	return p.refusedFor(code, l.topic, l.partition, detail)
 }
 
 // atCoordinator sends a request to the transaction coordinator, looking for it where it is not known.
@@ -279,7 +294,7 @@ func (p *Producer) atCoordinator(ctx context.Context, req protocol.Message) (pro
 		}
 		p.coordinator = addr
 	}
-	answer, err := p.conns.roundTrip(ctx, p.coordinator, req)
+	answer, err := p.control.roundTrip(ctx, p.coordinator, req)
 	if err != nil {
 		p.coordinator = ""
 		return nil, indefinite(err)

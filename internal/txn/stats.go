@@ -14,13 +14,15 @@ type Stats struct {
 	Records                  uint64 // committed
 	Bytes                    uint64 // of committed batches, as sent
 	CommitSeconds            float64
+	Renewals                 uint64                        // new epochs without a new term: see Producer.renew
+	ThrottledSeconds         float64                       // for which brokers' quotas wanted nothing to be sent
 	CommitBuckets            [len(CommitBounds) + 1]uint64 // commits by how long they took, not cumulative
 }
 
 // counters are the live form of Stats: a status page reads them while the producer works.
 type counters struct {
-	commits, aborts, retries, records, bytes, nanos atomic.Uint64
-	buckets                                         [len(CommitBounds) + 1]atomic.Uint64
+	commits, aborts, retries, records, bytes, nanos, renewals atomic.Uint64
+	buckets                                                   [len(CommitBounds) + 1]atomic.Uint64
 }
 
 func (c *counters) committed(records, bytes int, took time.Duration) {
@@ -39,6 +41,7 @@ func (c *counters) snapshot() Stats {
 	s := Stats{
 		Commits: c.commits.Load(), Aborts: c.aborts.Load(), Retries: c.retries.Load(), Records: c.records.Load(),
 		Bytes: c.bytes.Load(), CommitSeconds: time.Duration(c.nanos.Load()).Seconds(),
+		Renewals: c.renewals.Load(),
 	}
 	for i := range s.CommitBuckets {
 		s.CommitBuckets[i] = c.buckets[i].Load()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 	"github.com/segmentio/kafka-go/protocol/metadata"
@@ -96,13 +97,13 @@ func (s TopicSpec) Command() string {
 
 // create makes topics and waits until every one is led. A replica of ours may make them at the same time.
 func (c *Cluster) create(ctx context.Context, specs []TopicSpec) error {
-	err := persist(ctx, func() error { return c.createOnce(ctx, specs, false) })
+	err := retryPassing(ctx, func() error { return c.createOnce(ctx, specs, false) })
 	if err != nil {
 		return fmt.Errorf("create topics: %w", err)
 	}
 	for _, s := range specs {
 		for p := range s.Partitions {
-			err := persist(ctx, func() error { _, err := c.leader(ctx, s.Name, p); return err })
+			err := retryPassing(ctx, func() error { _, err := c.leader(ctx, s.Name, p); return err })
 			if err != nil {
 				return fmt.Errorf("created topic %s: %w", s.Name, err)
 			}
@@ -129,11 +130,16 @@ func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec, validateOnl
 		return err
 	}
 	c.mu.Lock()
-	controller := c.brokers[layout.ControllerID]
+	controller, known := c.brokers[layout.ControllerID]
 	c.mu.Unlock()
-	res, err := c.askAt(ctx, controller, req)
+	var res protocol.Message
+	if known {
+		res, err = c.askAt(ctx, controller, req)
+	} else { // none is elected, or a proxy hides it: any broker passes it on (KIP-590) or refuses with NOT_CONTROLLER
+		res, err = c.ask(ctx, req)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRetry, err)
+		return unanswered(err)
 	}
 	var again error
 	var faults []error
