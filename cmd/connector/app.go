@@ -149,14 +149,6 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 		Raw:     sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions},
 		Changes: sink.Topic{Name: topics[1].Name, Partitions: topics[1].Partitions},
 		Offsets: sink.Topic{Name: topics[2].Name, Partitions: 1},
-		Trouble: func(err error) {
-			if err == nil {
-				a.stats.Succeeded("kafka")
-				return
-			}
-			a.stats.Failed("kafka", err)
-			a.log.Warn("Kafka does not take what is written, trying again", zap.Error(err))
-		},
 	}, a.producer, encoder)
 	r := replica.New(replica.Config{
 		Org: a.cfg.Org, Cluster: a.cluster, Producer: a.producer, Offsets: a.cfg.Kafka.TopicOffsets,

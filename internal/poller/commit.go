@@ -12,6 +12,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/retry"
 )
 
 // A step is closed once it holds this much. It bounds memory and the time that
@@ -90,6 +91,7 @@ func (p *Poller) commit(ctx context.Context, b *stepBuilder) error {
 	// A term that is ended finishes the step that it is in.
 	ctx, cancel := stopLater(ctx, p.cfg.StopTimeout)
 	defer cancel()
+	pauses := retry.Backoff{First: 250 * time.Millisecond, Most: 10 * time.Second}
 	for {
 		err := p.sink.Commit(ctx, &b.step)
 		var refused *RefusedError
@@ -99,9 +101,18 @@ func (p *Poller) commit(ctx context.Context, b *stepBuilder) error {
 				zap.Int("bytes", refused.Size), zap.Int("limit", refused.Limit), zap.String("hint", cure(refused)))
 			continue
 		}
+		if errors.Is(err, ErrNotWritten) {
+			p.stats.Failed("kafka", err)
+			p.log.Warn("Kafka rejected the write; retrying", zap.Error(err))
+			if cause := retry.Sleep(ctx, pauses.Next()); cause != nil {
+				return fmt.Errorf("%w; then: %w", err, cause)
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		p.stats.Succeeded("kafka")
 		p.advance(b)
 		p.stats.committed(b)
 		return nil

@@ -43,10 +43,11 @@ type Source interface {
 
 // Sink makes a step durable.
 type Sink interface {
-	// Commit writes the step whole, in one transaction. nil means that it is
-	// known to be committed. *RefusedError means that nothing was written and
-	// that one event is why. After any other error the step's fate is unknown
-	// or the right to write is lost: the term is over.
+	// Commit tries once to write the step whole, in one transaction. nil means that
+	// it is known to be committed. *RefusedError means that nothing was written and
+	// that one event is why; ErrNotWritten, that nothing was and that this or another
+	// step may be tried later. After any other error the step's fate is unknown or
+	// the right to write is lost: the term is over.
 	Commit(ctx context.Context, s *Step) error
 }
 

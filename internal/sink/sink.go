@@ -13,11 +13,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
@@ -39,12 +40,9 @@ type Config struct {
 	// EventTime stamps records with the time of their event, never later than
 	// now; otherwise it is the time of publishing.
 	EventTime bool
-	// Trouble, where set, is told of each time that a step was refused for a reason
-	// that passes and is to be written again, and then, with nil, that one was written.
-	Trouble func(error)
 }
 
-// Sink is not safe for concurrent use, except Recent and Totals.
+// Sink is not safe for concurrent use, except Recent, Totals, Capacity and Throttled.
 type Sink struct {
 	cfg      Config
 	producer *txn.Producer
@@ -57,6 +55,7 @@ type Sink struct {
 
 	step   totals // of the step that is being written
 	recent recent
+	cost   cost
 
 	mu     sync.Mutex // protects totals
 	totals totals
@@ -81,54 +80,43 @@ func (s *Sink) Totals() (changes, problems, unknown int) {
 // Recent are the values of the newest change records committed, newest first.
 func (s *Sink) Recent() [][]byte { return s.recent.newest() }
 
-// retryPause is the pause before a step that was refused for a passing reason is written again.
-const retryPause = 250 * time.Millisecond
-
-// Commit writes the step in one transaction; poller.Sink says what its errors mean.
+// Commit writes the step in one transaction: once, in no more than the transaction's
+// time-out and a few seconds. poller.Sink says what its errors mean.
+//
+// The error wraps poller.ErrNotWritten only after an abort that the coordinator has
+// confirmed, or where the transaction was not begun. Both are certain: the EndTxn that would
+// have committed was never sent. The same step may then be written again without anything
+// being loaded anew. Where a leader may have appended some of it, the producer first gets a
+// new epoch, which it is refused where another replica has taken over; see txn.Producer.
 func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
-	told := false
-	for pause := retryPause; ; pause = min(2*pause, 10*time.Second) {
-		err := s.try(ctx, step)
-		if err == nil {
-			if told {
-				s.cfg.Trouble(nil)
-			}
-			s.recent.keep()
+	before := s.producer.Stats().Bytes
+	err := s.try(ctx, step)
+	if err == nil {
+		s.cost.add(step, s.producer.Stats().Bytes-before)
+		s.recent.keep()
+		s.mu.Lock()
+		s.totals.changes += s.step.changes
+		s.totals.problems += s.step.problems
+		s.mu.Unlock()
+		return nil
+	}
+	if errors.Is(err, txn.ErrFatal) {
+		if !errors.Is(err, txn.ErrFenced) {
 			s.mu.Lock()
-			s.totals.changes += s.step.changes
-			s.totals.problems += s.step.problems
+			s.totals.unknown++
 			s.mu.Unlock()
-			return nil
 		}
-		if errors.Is(err, txn.ErrFatal) {
-			if !errors.Is(err, txn.ErrFenced) {
-				s.mu.Lock()
-				s.totals.unknown++
-				s.mu.Unlock()
-			}
-			return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
-		}
-		// Retry and abort fates: nothing was committed, the transaction is to be aborted.
-		if abortErr := s.producer.Abort(ctx); abortErr != nil {
-			return fmt.Errorf("abort after %q: %w", err, abortErr)
-		}
-		var tooLarge *txn.TooLargeError
-		switch {
-		case errors.As(err, &tooLarge):
-			return s.refused(tooLarge)
-		case !errors.Is(err, txn.ErrRetry):
-			return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
-		}
-		if s.cfg.Trouble != nil {
-			told = true
-			s.cfg.Trouble(err)
-		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause/2)):
-		case <-ctx.Done():
-			return fmt.Errorf("commit of %d events: %w: %w", len(step.Events), ctx.Err(), err)
+		return fmt.Errorf("commit of %d events: %w", len(step.Events), err)
+	}
+	if abortErr := s.producer.Abort(ctx); abortErr != nil {
+		return fmt.Errorf("abort after %q: %w", err, abortErr)
+	}
+	if tooLarge, ok := errors.AsType[*txn.TooLargeError](err); ok {
+		if refused := s.refused(tooLarge); refused != nil {
+			return refused
 		}
 	}
+	return fmt.Errorf("commit of %d events: %w: %w", len(step.Events), poller.ErrNotWritten, s.withCure(err))
 }
 
 func (s *Sink) try(ctx context.Context, step *poller.Step) error {
@@ -262,7 +250,8 @@ func (s *Sink) offset(key, value []byte, now time.Time) error {
 	return s.producer.Produce(s.cfg.Offsets.Name, 0, &txn.Record{Key: key, Value: value, Time: now.UnixMilli()})
 }
 
-// refused finds the event whose record a topic does not take.
+// refused finds the event whose record a topic does not take; nil where it is a record of
+// the offsets topic, which no event is to blame for.
 func (s *Sink) refused(e *txn.TooLargeError) error {
 	id := string(e.Key)
 	switch e.Topic {
@@ -270,7 +259,26 @@ func (s *Sink) refused(e *txn.TooLargeError) error {
 	case s.cfg.Changes.Name:
 		id = id[:strings.LastIndexByte(id, ':')]
 	default:
-		return e // a ledger: nothing that leaving out an event would mend
+		return nil
 	}
 	return &poller.RefusedError{ID: id, Topic: e.Topic, Size: e.Size, Limit: e.Limit}
+}
+
+// withCure adds what to do about a refusal that lasts, where that is known here.
+func (s *Sink) withCure(err error) error {
+	if tooLarge, ok := errors.AsType[*txn.TooLargeError](err); ok {
+		return fmt.Errorf("%w; raise max.message.bytes of topic %s", err, tooLarge.Topic)
+	}
+	refusal, ok := errors.AsType[*txn.RefusalError](err)
+	switch {
+	case !ok:
+		return err
+	case refusal.Code == kafka.InvalidTimestamp && s.cfg.EventTime && refusal.Topic != s.cfg.Offsets.Name:
+		return fmt.Errorf("%w; set KAFKA_RECORD_TIME=publish, or raise message.timestamp.before.max.ms of the topic; if the events are new, the clock of this host is wrong", err)
+	case refusal.Code == kafka.InvalidTimestamp:
+		return fmt.Errorf("%w; the clock of this host or the broker's is wrong by more than that: set it right, or raise both", err)
+	case refusal.Code == kafka.UnsupportedCompressionType:
+		return fmt.Errorf("%w; set KAFKA_COMPRESSION to another one", err)
+	}
+	return err
 }

@@ -223,25 +223,137 @@ func TestTooLargeIsNamed(t *testing.T) {
 	}
 }
 
-// A topic that takes nothing for longer than a transaction may last: the step is
-// written again until it is taken, once, and whoever watches is told.
-func TestLastingRefusalIsTold(t *testing.T) {
-	var told []error
-	var fault *kfake.FaultHandle
-	r := newRig(t, Config{Trouble: func(err error) {
-		told = append(told, err)
-		if len(told) == 1 {
-			fault.Remove()
+// expectOnce checks that the raw topic holds this event once, and nothing else.
+func (r *rig) expectOnce(t *testing.T, id string) {
+	t.Helper()
+	got := r.read(t, rawTopic, 1)
+	for _, rec := range got {
+		if string(rec.Key) != id || len(got) != 1 {
+			t.Errorf("the raw topic holds %d records, one of %s", len(got), rec.Key)
 		}
-	}})
-	fault = r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
-	if err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{publication(t, queueEvent)}}); err != nil {
+	}
+}
+
+// A topic that takes nothing for as long as a transaction may last: Commit tries once, says
+// that nothing was written, and the same step can be written later, in the same Sink.
+func TestRefusedStepIsTriedOnceAndMayBeTriedAgain(t *testing.T) {
+	r := newRig(t, Config{})
+	step := &poller.Step{Events: []poller.Publication{publication(t, queueEvent)}}
+	for _, code := range []*kerr.Error{kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend} {
+		fault := r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: rawTopic, Err: code, Count: -1})
+		began := time.Now()
+		err := r.Commit(t.Context(), step)
+		if !errors.Is(err, poller.ErrNotWritten) || !errors.Is(err, txn.ErrRetry) {
+			t.Fatalf("%s: %v", code.Message, err)
+		}
+		if took := time.Since(began); took > transactionTimeout {
+			t.Errorf("%s: one attempt took %v", code.Message, took)
+		}
+		fault.Remove()
+	}
+	if err := r.Commit(t.Context(), step); err != nil {
 		t.Fatal(err)
 	}
-	if len(told) < 2 || !errors.Is(told[0], txn.ErrRetry) || told[len(told)-1] != nil {
-		t.Errorf("told: %v", told)
+	r.expectOnce(t, step.Events[0].Event.ID)
+	if _, _, unknown := r.Totals(); unknown != 0 {
+		t.Errorf("%d steps are said to have ended in doubt", unknown)
 	}
-	r.read(t, rawTopic, 1)
+}
+
+// Whatever a topic or a broker refuses for a reason that lasts is no end of the term: nothing
+// was written, the error says at once what to do, and the step goes through when that is done.
+func TestLastingRefusalNamesItsCure(t *testing.T) {
+	for _, test := range []struct {
+		code      *kerr.Error
+		topic     string
+		eventTime bool
+		words     []string
+	}{
+		{kerr.InvalidTimestamp, rawTopic, true, []string{"topic raw", "message.timestamp.before.max.ms", "KAFKA_RECORD_TIME=publish"}},
+		{kerr.InvalidTimestamp, rawTopic, false, []string{"topic raw", "message.timestamp.after.max.ms", "clock of this host"}},
+		{kerr.InvalidTimestamp, offsetsTopic, true, []string{"topic offsets", "clock of this host"}},
+		{kerr.InvalidRecord, changesTopic, false, []string{"topic changes", "validated by the broker"}},
+		{kerr.PolicyViolation, rawTopic, false, []string{"topic raw", "policy"}},
+		{kerr.InvalidConfig, rawTopic, false, []string{"configuration of topic raw"}},
+		{kerr.UnsupportedForMessageFormat, rawTopic, false, []string{"message.format.version of topic raw"}},
+		{kerr.UnsupportedCompressionType, rawTopic, false, []string{"topic raw", "KAFKA_COMPRESSION"}},
+		{kerr.TopicAuthorizationFailed, rawTopic, false, []string{"not authorized", "Write on topic raw"}},
+		{kerr.ClusterAuthorizationFailed, rawTopic, false, []string{"not authorized"}},
+		{kerr.InvalidTopicException, rawTopic, false, []string{"raw-"}},
+		{kerr.MessageTooLarge, offsetsTopic, false, []string{"max.message.bytes of topic offsets"}},
+	} {
+		t.Run(fmt.Sprintf("%s of %s", test.code.Message, test.topic), func(t *testing.T) {
+			r := newRig(t, Config{EventTime: test.eventTime})
+			step := &poller.Step{Events: []poller.Publication{publication(t, queueEvent)}}
+			fault := r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: test.topic, Err: test.code, Count: -1})
+			for range 2 {
+				began := time.Now()
+				err := r.Commit(t.Context(), step)
+				if !errors.Is(err, poller.ErrNotWritten) || errors.Is(err, txn.ErrFatal) {
+					t.Fatal(err)
+				}
+				for _, word := range test.words {
+					if !strings.Contains(err.Error(), word) {
+						t.Errorf("%v does not say %q", err, word)
+					}
+				}
+				if took := time.Since(began); took > 2*time.Second {
+					t.Errorf("it took %v", took)
+				}
+			}
+			fault.Remove()
+			if err := r.Commit(t.Context(), step); err != nil {
+				t.Fatal(err)
+			}
+			r.expectOnce(t, step.Events[0].Event.ID)
+		})
+	}
+}
+
+// A step whose fate is unknown is never said not to have been written.
+func TestDoubtIsNotCalledNotWritten(t *testing.T) {
+	for _, key := range []kmsg.Key{kmsg.AddPartitionsToTxn, kmsg.Produce, kmsg.EndTxn} {
+		r := newRig(t, Config{})
+		r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: kerr.UnknownServerError})
+		err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{publication(t, queueEvent)}})
+		if !errors.Is(err, txn.ErrFatal) || errors.Is(err, poller.ErrNotWritten) {
+			t.Errorf("%s: %v", key.Name(), err)
+		}
+		if _, _, unknown := r.Totals(); unknown != 1 {
+			t.Errorf("%s: %d steps in doubt", key.Name(), unknown)
+		}
+	}
+}
+
+// A step of as much as Capacity says comes to the budget, whatever the steps before held.
+func TestCapacityFollowsWhatStepsCost(t *testing.T) {
+	step := func(events, bytes int) *poller.Step {
+		s := &poller.Step{}
+		for range events {
+			s.Events = append(s.Events, poller.Publication{Event: &audit.Event{Raw: make([]byte, bytes)}})
+		}
+		return s
+	}
+	var c cost
+	if events, bytes := c.within(10_000); events != 9 || bytes != 10_000 {
+		t.Errorf("with nothing known: %d events, %d bytes", events, bytes)
+	}
+	c.add(step(0, 0), 5000) // no event: it says nothing of events
+	c.add(step(100, 1000), 25_000)
+	if events, bytes := c.within(10_000); events != 40 || bytes != 40_000 {
+		t.Errorf("%d events, %d bytes; a quarter of the JSON is sent", events, bytes)
+	}
+	c.add(step(100, 1000), 50_000)
+	if events, _ := c.within(12_500); events != 30 { // 125,000 of 62,500 bytes for 150
+		t.Errorf("%d events; the newest step counts most", events)
+	}
+	if events, bytes := c.within(1); events != 1 || bytes < 1 {
+		t.Errorf("%d events, %d bytes; there is always one", events, bytes)
+	}
+	r := newRig(t, Config{})
+	if events, bytes := r.Capacity(); events != 4000 || bytes != 2<<20 || r.Throttled() {
+		t.Errorf("without a quota: %d events, %d bytes", events, bytes)
+	}
 }
 
 func TestFencedEndsTheTerm(t *testing.T) {

@@ -62,7 +62,9 @@ type Producer struct {
 	// EndTxn would wait there until the transaction had timed out.
 	control *conns
 	quota   quota
-	stats   counters
+	// throttled says that exceeding a quota was reported.
+	throttled bool
+	stats     counters
 
 	state       state
 	coordinator string // address; empty when to be found
@@ -232,6 +234,7 @@ func (p *Producer) Commit(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
+	defer p.tellThrottled()
 	if err := p.commit(ctx); err != nil {
 		if fateIs(err, ErrFatal) {
 			p.hangUp()

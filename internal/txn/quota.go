@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/retry"
 )
 
@@ -145,6 +148,31 @@ func (q *quota) throttled(now time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return now.Before(q.until) || !q.told.IsZero() && now.Sub(q.told) < quotaMemory
+}
+
+// throttling is what is reported while a quota is exceeded. The work goes on.
+var throttling = health.Subject{Kind: health.Kafka, Op: "throttled by the broker's producer quota", Warning: true}
+
+// tellThrottled reports whether a quota slows this producer down, and logs it when that changes.
+func (p *Producer) tellThrottled() {
+	if !p.Throttled() {
+		if p.throttled {
+			p.throttled = false
+			p.cluster.report(throttling, nil)
+			p.log.Info("no longer throttled by the broker's producer quota")
+		}
+		return
+	}
+	p.quota.mu.Lock()
+	left, rate := max(0, time.Until(p.quota.until)), p.quota.rate
+	p.quota.mu.Unlock()
+	err := fmt.Errorf("%w (%s): the broker takes about %.0f bytes a second and wants a wait of %v; raise producer_byte_rate with kafka-configs, or let it take its time",
+		ErrThrottled, p.cluster.config.ClientID, rate, left.Round(time.Millisecond))
+	p.cluster.report(throttling, err)
+	if !p.throttled {
+		p.throttled = true
+		p.log.Warn("throttled by the broker's producer quota; writing in smaller steps", zap.Error(err))
+	}
 }
 
 // Throttled reports whether a broker's quota slows this producer down. It may be called from
