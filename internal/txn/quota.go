@@ -16,14 +16,16 @@ import (
 const (
 	// quotaWindow is over how long a broker measures a client's rate by default:
 	// quota.window.num (11) windows, the one that runs among them, of
-	// quota.window.size.seconds (1).
+	// quota.window.size.seconds (1). What was sent may count for up to two seconds more.
 	quotaWindow = 10 * time.Second
+	quotaSlack  = 2 * time.Second
 	// quotaStep is how much of a quota one transaction should use.
-	quotaStep = 1500 * time.Millisecond
+	quotaStep = time.Second
 	// quotaPatience is how often over a transaction waits for what it costs, while a
-	// broker wants more: the debt shrinks, and yet what is small goes soon.
-	quotaPatience = 3
-	// quotaWait is the longest that Commit waits; then others may have their turn.
+	// broker wants more: so the producer takes half of its quota until then, and what is
+	// small goes soon.
+	quotaPatience = 2
+	// quotaWait is the longest that Commit waits.
 	quotaWait = 5 * time.Second
 	// quotaMemory is how long after a broker last asked to wait the quota counts as exceeded.
 	quotaMemory = 30 * time.Second
@@ -80,8 +82,9 @@ func (q *quota) answered(now time.Time, addr string, size int, throttleMs int32)
 }
 
 // sent works out the rate that a broker takes. It waits until what came in its window is what
-// the quota allows in the window and the wait (QuotaUtils.throttleTime). Without a wait after
-// a large step the rate may be higher than was thought.
+// the quota allows in the window and the wait (QuotaUtils.throttleTime). Where others share
+// the quota that is an underestimate: it is taken in steps. Without a wait after a large step
+// the rate may be higher than was thought.
 func (q *quota) sent(now time.Time, addr string, size int, wait time.Duration) {
 	b := q.brokers[addr]
 	if b == nil {
@@ -92,7 +95,7 @@ func (q *quota) sent(now time.Time, addr string, size int, wait time.Duration) {
 		q.brokers[addr] = b
 	}
 	old := 0
-	for old < len(b.sent) && now.Sub(b.sent[old].at) > quotaWindow {
+	for old < len(b.sent) && now.Sub(b.sent[old].at) > quotaWindow+quotaSlack {
 		old++
 	}
 	b.sent = append(b.sent[old:], sentBytes{now, size})
@@ -102,7 +105,7 @@ func (q *quota) sent(now time.Time, addr string, size int, wait time.Duration) {
 		for _, s := range b.sent {
 			inWindow += s.size
 		}
-		q.rate = float64(inWindow) / (quotaWindow + wait).Seconds()
+		q.rate = max(q.rate/2, float64(inWindow)/(quotaWindow+wait).Seconds())
 		b.mutedUntil = now.Add(wait)
 	case q.rate > 0 && size >= q.budget()/2 && now.After(q.until):
 		if q.rate *= 2; q.budget() > arenaSize {
@@ -123,11 +126,13 @@ func (q *quota) muted(now time.Time, addr string) bool {
 }
 
 // wait waits before a transaction of this size for as long as the brokers want, but at most
-// quotaPatience times what it costs, and at most quotaWait: then its error is ErrThrottled.
+// quotaPatience times what it costs, and at most quotaWait. A transaction of more than twice
+// the budget does not go then: its error is ErrThrottled, so that others have their turn.
 func (q *quota) wait(ctx context.Context, size int) error {
 	q.mu.Lock()
-	left, wait := time.Until(q.until), time.Until(q.until)
-	if cost := quotaPatience * float64(size); cost < q.rate*wait.Seconds() {
+	left := time.Until(q.until)
+	wait, budget := left, q.budget()
+	if cost := quotaPatience * float64(size); cost < q.rate*left.Seconds() {
 		wait = time.Duration(cost / q.rate * float64(time.Second))
 	}
 	q.mu.Unlock()
@@ -137,8 +142,8 @@ func (q *quota) wait(ctx context.Context, size int) error {
 	if err := retry.Sleep(ctx, min(wait, quotaWait)); err != nil {
 		return fmt.Errorf("%w: %w: %w", ErrRetry, ErrThrottled, err)
 	}
-	if wait > quotaWait {
-		return fmt.Errorf("%w: %w: it wants a wait of %v", ErrRetry, ErrThrottled, left.Round(time.Millisecond))
+	if wait > quotaWait && size > 2*budget {
+		return fmt.Errorf("%w: %w: it wants a wait of %v before %d bytes", ErrRetry, ErrThrottled, left.Round(time.Millisecond), size)
 	}
 	return nil
 }
