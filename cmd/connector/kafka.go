@@ -53,6 +53,9 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 		return nil, err
 	}
 	for _, t := range topics[:2] {
+		if err := a.cfg.fitsRecordTime(t, a.reach()); err != nil {
+			return nil, usageError{err}
+		}
 		if t.Created || t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
 			continue // it keeps everything, or does not say
 		}
@@ -68,14 +71,32 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 	return topics, nil
 }
 
-// reach is how far back events are to be read, by the settings alone.
+// fitsRecordTime returns an error where events are to be written under their own time and the
+// topic refuses records that old: each step with such an event would be refused, for ever. What
+// our clock is to the broker's cannot be known here.
+func (c Config) fitsRecordTime(t txn.Topic, back time.Duration) error {
+	limit := t.OldestRecord
+	if c.Kafka.RecordTime != "event" || limit.Most == 0 || limit.Most > back {
+		return nil
+	}
+	return fmt.Errorf(
+		"KAFKA_RECORD_TIME: with event, topic %s (%s=%d) refuses records of events older than %s, and those of %s are to be read (BACKFILL_FROM, SWEEP_AGES); set it to publish, or raise %[2]s of the topic",
+		t.Name, limit.Config, limit.Most.Milliseconds(), limit.Most, back.Round(time.Second))
+}
+
+// reach is how old events may be when they are read, by the settings alone: what is
+// backfilled, and what a sweep finds.
 func (a *app) reach() time.Duration {
 	now := time.Now()
 	retention := a.cfg.Genesys.RetentionOf(a.cfg.Genesys.API)
 	if a.cfg.Genesys.API == "auto" {
 		retention = a.cfg.Genesys.RetentionOf("query") // the longest that it can turn out to be
 	}
-	return now.Sub(a.cfg.Poll.BackfillFrom.Start(now, retention))
+	back := now.Sub(a.cfg.Poll.BackfillFrom.Start(now, retention))
+	for _, age := range a.cfg.Poll.SweepAges {
+		back = max(back, age)
+	}
+	return back
 }
 
 // archive is the raw topic, to be read back.

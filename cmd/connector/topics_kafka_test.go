@@ -54,6 +54,9 @@ func testTopics(t *testing.T, kafka *kafkatest.Cluster) {
 		{"event time where records would be deleted", func(t *testing.T, s *scene) {
 			create(t, s.env["KAFKA_TOPIC_RAW"], 3, map[string]string{"retention.ms": strconv.Itoa(7 * 24 * 3600 * 1000)})
 		}, map[string]string{"KAFKA_RECORD_TIME": "event", "BACKFILL_FROM": "30d"}, "KAFKA_TOPIC_RAW", []string{"KAFKA_RECORD_TIME", "retention.ms"}},
+		{"event time where records would be refused", func(t *testing.T, s *scene) {
+			create(t, s.env["KAFKA_TOPIC_CHANGES"], 3, map[string]string{"message.timestamp.before.max.ms": strconv.Itoa(7 * 24 * 3600 * 1000)})
+		}, map[string]string{"KAFKA_RECORD_TIME": "event", "BACKFILL_FROM": "30d"}, "KAFKA_TOPIC_CHANGES", []string{"KAFKA_RECORD_TIME", "BACKFILL_FROM", "message.timestamp.before.max.ms"}},
 		{"missing and not to be created", none, map[string]string{"KAFKA_CREATE_TOPICS": "false"}, "KAFKA_TOPIC_RAW", []string{"does not exist", "create"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

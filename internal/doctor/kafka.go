@@ -252,6 +252,10 @@ func (k Kafka) configuration(f *finding, t txn.Topic) {
 			f.warn("it forgets events after "+days(age), "an audit trail is usually kept for ever: "+alter+"retention.ms=-1")
 		}
 	}
+	if limit := t.OldestRecord; t.Name != k.Offsets.Name && k.EventTime && limit.Most > 0 && limit.Most <= k.Reach {
+		f.fail(fmt.Sprintf("with KAFKA_RECORD_TIME=event it refuses events that are older than %s (%s), and events of %s are to be read", days(limit.Most), limit.Config, days(k.Reach.Round(time.Hour))),
+			"set KAFKA_RECORD_TIME=publish, or: "+alter+limit.Config+"=9223372036854775807")
+	}
 	if t.MaxMessageBytes > 0 && t.MaxMessageBytes < brokerDefault {
 		f.warn("it takes only small records; an event that is larger is a gap until it does", alter+"max.message.bytes=10485760")
 	}

@@ -96,6 +96,13 @@ func TestKafka(t *testing.T) {
 			},
 			want: map[string]symptom{"topic raw": {Failed, "older than 7d", "KAFKA_RECORD_TIME=publish"}},
 		},
+		"a topic that refuses what is backfilled": {
+			breaks: func(w *ward) {
+				w.exist[raw] = topicLike{3, map[string]string{"retention.ms": "-1", "message.timestamp.before.max.ms": "604800000"}}
+				w.kafka.EventTime, w.kafka.Reach = true, 30*day
+			},
+			want: map[string]symptom{"topic raw": {Failed, "older than 7d (message.timestamp.before.max.ms)", "KAFKA_RECORD_TIME=publish"}},
+		},
 		"a topic of small records": {
 			breaks: func(w *ward) {
 				w.exist[changes] = topicLike{3, map[string]string{"retention.ms": "-1", "max.message.bytes": "100000"}}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -32,8 +34,37 @@ type Topic struct {
 	CleanupPolicy   string
 	RetentionMs     int64 // -1: for ever
 	MaxMessageBytes int
-	Created         bool // by this call
+	OldestRecord    TimeLimit // how far a record's own time may lie back
+	Created         bool      // by this call
 }
+
+// TimeLimit is by how much a record's time may differ from the broker's clock.
+type TimeLimit struct {
+	Most   time.Duration // 0: there is no limit
+	Config string        // that says so
+}
+
+// oldestRecord reads a topic's configuration. message.timestamp.before.max.ms (KIP-937, Kafka
+// 3.6) counts where it is set, else message.timestamp.difference.max.ms, which Kafka 4.0 has
+// no more; neither where the broker stamps the records itself (LogValidator).
+func oldestRecord(config map[string]string) TimeLimit {
+	if config[configTimestampType] == "LogAppendTime" {
+		return TimeLimit{}
+	}
+	for _, key := range []string{configTimestampBefore, configTimestampDifference} {
+		ms, err := strconv.ParseInt(config[key], 10, 64)
+		if err == nil && ms < math.MaxInt64/int64(time.Millisecond) { // by default as large as can be
+			return TimeLimit{max(1, time.Duration(ms)*time.Millisecond), key}
+		}
+	}
+	return TimeLimit{}
+}
+
+const (
+	configTimestampType       = "message.timestamp.type"
+	configTimestampBefore     = "message.timestamp.before.max.ms"
+	configTimestampDifference = "message.timestamp.difference.max.ms"
+)
 
 // TopicError is a topic that cannot be used as it is, with what to do about it.
 type TopicError struct {
@@ -185,6 +216,7 @@ func (c *Cluster) describe(ctx context.Context, specs []TopicSpec, topics []Topi
 		t.CleanupPolicy = config["cleanup.policy"]
 		t.RetentionMs, _ = strconv.ParseInt(config["retention.ms"], 10, 64)
 		t.MaxMessageBytes, _ = strconv.Atoi(config["max.message.bytes"])
+		t.OldestRecord = oldestRecord(config)
 		if spec.RequireCompacted && t.CleanupPolicy != "compact" && t.CleanupPolicy != "" {
 			faults = append(faults, &TopicError{spec.Name, "has cleanup.policy=" + t.CleanupPolicy + " and must be compacted",
 				"kafka-configs --alter --topic " + spec.Name + " --add-config cleanup.policy=compact", nil})
@@ -212,7 +244,9 @@ func (c *Cluster) topicConfigs(ctx context.Context, topics ...string) (map[strin
 		req.Resources = append(req.Resources, describeconfigs.RequestResource{
 			ResourceType: int8(kafka.ResourceTypeTopic),
 			ResourceName: t,
-			ConfigNames:  []string{"cleanup.policy", "retention.ms", "max.message.bytes"},
+			ConfigNames: []string{
+				"cleanup.policy", "retention.ms", "max.message.bytes", configTimestampType, configTimestampBefore, configTimestampDifference,
+			},
 		})
 	}
 	res, err := c.ask(ctx, req)

@@ -237,3 +237,27 @@ func TestPartitionIsJavas(t *testing.T) {
 		}
 	}
 }
+
+// How old a record may be is what the topic says, in the words of its release of Kafka.
+func TestOldestRecord(t *testing.T) {
+	const none = "9223372036854775807"
+	for _, c := range []struct {
+		kind, before, difference string
+		want                     TimeLimit
+	}{
+		{"CreateTime", none, none, TimeLimit{}},
+		{"CreateTime", "3600000", none, TimeLimit{time.Hour, "message.timestamp.before.max.ms"}},
+		{"CreateTime", none, "60000", TimeLimit{time.Minute, "message.timestamp.difference.max.ms"}},
+		{"CreateTime", "3600000", "60000", TimeLimit{time.Hour, "message.timestamp.before.max.ms"}},
+		{"CreateTime", "0", "", TimeLimit{1, "message.timestamp.before.max.ms"}}, // nothing but now
+		{"LogAppendTime", "3600000", "60000", TimeLimit{}},
+		{"", "", "", TimeLimit{}}, // it may not be read
+	} {
+		got := oldestRecord(map[string]string{
+			"message.timestamp.type": c.kind, "message.timestamp.before.max.ms": c.before, "message.timestamp.difference.max.ms": c.difference,
+		})
+		if got != c.want {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+}
