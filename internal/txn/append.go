@@ -51,7 +51,7 @@ func (c *Cluster) appendOnce(ctx context.Context, topic string, partition int32,
 	}
 	topics := answer.(*produce.Response).Topics
 	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
-		return fmt.Errorf("%w: an answer for something else", ErrRetry)
+		return fmt.Errorf("%w: unexpected topic or partition in response", ErrRetry)
 	}
 	if code := topics[0].Partitions[0].ErrorCode; code != 0 {
 		c.forget(topic)

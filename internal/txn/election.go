@@ -70,7 +70,7 @@ type Election struct {
 var (
 	errOwnershipLost = errors.New("another replica is active")
 	errSteppedDown   = errors.New("stepped down")
-	errSessionLost   = errors.New("the group coordinator was not heard for a session time-out")
+	errSessionLost   = errors.New("no response from the group coordinator within the session timeout")
 )
 
 // NewElection returns an election; Run takes part in it.

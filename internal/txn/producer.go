@@ -161,7 +161,11 @@ func (p *Producer) Init(ctx context.Context) error {
 // id since, or renew would have been refused. It may be sent again after an indefinite
 // answer: the coordinator answers a repeated one with the epoch that it gave the first time.
 func (p *Producer) renew(ctx context.Context) error {
-	if err := p.retry(ctx, func() error { return p.newEpoch(ctx, p.producerID, p.epoch) }); err != nil {
+	err := p.retry(ctx, func() error { return p.newEpoch(ctx, p.producerID, p.epoch) })
+	if errors.Is(err, errIndefinite) {
+		err = fmt.Errorf("%w: %v", ErrRetry, err) // the epoch stays stale
+	}
+	if err != nil {
 		return fmt.Errorf("renew the epoch: %w", err)
 	}
 	p.stats.renewals.Add(1)
@@ -233,9 +237,14 @@ func (p *Producer) Commit(ctx context.Context) error {
 		p.state = stateReady
 		return nil
 	}
-	began := time.Now()
 	defer p.tellThrottled()
-	if err := p.commit(ctx); err != nil {
+	var began time.Time
+	err := p.prepare(ctx)
+	if err == nil {
+		began = time.Now()
+		err = p.commit(ctx)
+	}
+	if err != nil {
 		if fateIs(err, ErrFatal) {
 			p.hangUp()
 		} else {
@@ -250,14 +259,16 @@ func (p *Producer) Commit(ctx context.Context) error {
 	return nil
 }
 
-func (p *Producer) commit(ctx context.Context) error {
+// prepare does all that comes before the transaction's first request.
+func (p *Producer) prepare(ctx context.Context) error {
 	if err := p.sealAll(ctx); err != nil {
 		return err
 	}
 	_, size := p.content()
-	if err := p.quota.wait(ctx, size); err != nil {
-		return err
-	}
+	return p.quota.wait(ctx, size)
+}
+
+func (p *Producer) commit(ctx context.Context) error {
 	// The broker's clock for the transaction starts at AddPartitionsToTxn. This one starts no later and ends before,
 	// so that a step that hangs is given up while its transaction is still open.
 	ctx, cancel := context.WithTimeout(ctx, p.config.TransactionTimeout*9/10)

@@ -265,7 +265,7 @@ func (r *Reader) listOffset(ctx context.Context, which int64) (int64, error) {
 	}
 	topics := res.(*listoffsets.Response).Topics
 	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
-		return 0, fmt.Errorf("%w: list offsets: an answer for something else", ErrRetry)
+		return 0, fmt.Errorf("%w: list offsets: unexpected topic or partition in response", ErrRetry)
 	}
 	p := topics[0].Partitions[0]
 	if p.ErrorCode != 0 {
