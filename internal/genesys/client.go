@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 )
 
 // Dialect is a way in which the API serves audit events.
@@ -72,9 +73,10 @@ type Config struct {
 	RequestTimeout         time.Duration // 30 s
 	MaxBody                int64         // bytes of an answer, decompressed; 64 MiB
 	Baseline               time.Duration // how far back Open may look at events; 1 day
-	// Trouble, where set, is told of each request that has not got through for a
-	// while and is still tried, and then, with nil, that its trying is over.
-	Trouble func(op string, err error)
+	// Report, where set, is told of what fails for a while and is still tried, and
+	// then, with nil, that this is over.
+	Report  func(health.Subject, error)
+	Version string // of the product, for the API's operators; "dev"
 	Logger  *zap.Logger
 }
 
@@ -106,6 +108,7 @@ type Client struct {
 	filter     filter
 	http       *http.Client
 	clock      *apiClock
+	watch      clockWatch
 	pacer      *pacer
 	tokens     *tokens
 	secrets    redactor
@@ -138,6 +141,10 @@ func New(cfg Config) (*Client, error) {
 	setDefault(&cfg.RequestTimeout, defaultTimeout)
 	setDefault(&cfg.MaxBody, defaultMaxBody)
 	setDefault(&cfg.Baseline, day)
+	setDefault(&cfg.Version, "dev")
+	if cfg.Report == nil {
+		cfg.Report = func(health.Subject, error) {}
+	}
 
 	c := &Client{cfg: cfg, log: cfg.Logger, clock: newAPIClock(), patience: defaultRetries}
 	var errs []error
@@ -231,6 +238,9 @@ func newTransport() *http.Transport {
 
 // doNotFollow keeps the token, and the secret, from going where an answer points to.
 func doNotFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// report tells of what fails, or works again.
+func (c *Client) report(s health.Subject, err error) { c.cfg.Report(s, err) }
 
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

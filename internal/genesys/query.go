@@ -15,6 +15,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/retry"
 )
 
 // Dialect query: submit a query for one service, wait until it has succeeded,
@@ -130,7 +131,7 @@ func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id s
 		if time.Since(submitted) > queryDeadline {
 			return "", &FaultError{Op: "query", Err: fmt.Errorf("still %q after %s", c.secrets.clean(state), queryDeadline)}
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := retry.Sleep(ctx, pause); err != nil {
 			return "", err
 		}
 		req = &request{op: "GET " + queryPath + "/{id}", method: http.MethodGet, path: queryPath + "/" + id, purpose: r.Purpose}
@@ -184,7 +185,7 @@ func (c *Client) results(ctx context.Context, r *reading, id string, p *pager) (
 	if err == nil {
 		if file := fileOf(a); file != "" {
 			a.free()
-			a, err = c.download(ctx, file, check)
+			a, err = c.download(ctx, file, r.Attempts, check)
 		}
 	}
 	if gone(err) {
@@ -213,9 +214,9 @@ func fileOf(a *answer) string {
 
 // download gets a file of results. It lies on a host that must not see the
 // token, and its URL is a secret: whoever has it has the file.
-func (c *Client) download(ctx context.Context, location string, check func(*answer) error) (*answer, error) {
+func (c *Client) download(ctx context.Context, location string, attempts int, check func(*answer) error) (*answer, error) {
 	const op = "download of results"
-	a, err := c.repeat(ctx, op, func() (*answer, error) {
+	a, err := c.repeat(ctx, op, attempts, func() (*answer, error) {
 		from := c.api
 		for range downloadRedirects + 1 {
 			to, err := from.Parse(location)
@@ -246,7 +247,7 @@ func (c *Client) download(ctx context.Context, location string, check func(*answ
 			return check(a)
 		case a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout:
 			wait, _ := readRetryAfter(a.header, time.Now())
-			return &FaultError{Op: op, Err: &statusFault{status: a.status, wait: wait}}
+			return &FaultError{Op: op, Reached: true, Err: &statusFault{status: a.status, wait: wait}}
 		}
 		return fmt.Errorf("%w: the file is refused with %d", errQueryLost, a.status)
 	})

@@ -60,7 +60,7 @@ func TestSandboxReadsEverythingThatWasShown(t *testing.T) {
 	for name, faults := range map[string][]sandbox.Fault{"well": nil, "faults": sandbox.RandomFaults(0.01)} {
 		t.Run(name, func(t *testing.T) {
 			org, c := sandboxClient(t, sandbox.Options{Seed: 7, AuditlogsLimit: unlimited}, fast)
-			c.patience.first = 10 * time.Millisecond
+			c.patience.backoff.First = 10 * time.Millisecond
 			now := time.Now().UTC().Truncate(time.Millisecond)
 			span := audit.Interval{From: now.Add(-2 * time.Hour), To: now}
 			org.Backfill(5_000, span.From, span.To)

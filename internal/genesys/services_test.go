@@ -190,7 +190,7 @@ func TestDownloads(t *testing.T) {
 			var got []*http.Request
 			handler := func(w http.ResponseWriter, r *http.Request) { got = append(got, r); tc.file(w, r) }
 			inLab(t, http.HandlerFunc(handler), func(cfg *Config) { cfg.APIURL, cfg.MaxBody = tc.api, 1<<19 }, func(l *lab) {
-				a, err := l.client.download(l.t.Context(), tc.location, func(a *answer) error { _, err := a.entities(); return err })
+				a, err := l.client.download(l.t.Context(), tc.location, 0, func(a *answer) error { _, err := a.entities(); return err })
 				if !tc.check(err) {
 					l.t.Errorf("the error is %v", err)
 				}
@@ -333,7 +333,7 @@ func TestDownloadThatIsRefusedForNow(t *testing.T) {
 				at = append(at, time.Now())
 				say(status, "", "Retry-After", "20")(w, r)
 			}), nil, func(l *lab) {
-				_, err := l.client.download(l.t.Context(), "http://files.test/f", func(*answer) error { return nil })
+				_, err := l.client.download(l.t.Context(), "http://files.test/f", 0, func(*answer) error { return nil })
 				if !isType[*FaultError](err) || len(at) < 2 || len(at) > defaultRetries.faults+defaultRetries.refusals {
 					l.t.Errorf("%d requests, %v", len(at), err)
 				}
