@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/retry"
 )
@@ -145,8 +146,6 @@ type pager struct {
 	seen              map[uint64]struct{}
 }
 
-var cursorSeed = maphash.MakeSeed()
-
 func newPager(largest, smallest int) *pager {
 	return &pager{largest: largest, smallest: smallest, size: largest, seen: make(map[uint64]struct{})}
 }
@@ -156,7 +155,7 @@ func (p *pager) leads(cursor string) error {
 	if cursor == "" {
 		return nil
 	}
-	if _, back := p.seen[maphash.String(cursorSeed, cursor)]; back {
+	if _, back := p.seen[maphash.String(idSeed, cursor)]; back {
 		return &FaultError{Op: "follow pages", Err: fmt.Errorf("a page names one that was there already as the next: %w", ErrEndless)}
 	}
 	return nil
@@ -172,7 +171,7 @@ func (p *pager) turn(cursor string, events int) error {
 		return ErrEndless
 	}
 	p.cursor = cursor
-	p.seen[maphash.String(cursorSeed, cursor)] = struct{}{}
+	p.seen[maphash.String(idSeed, cursor)] = struct{}{}
 	if p.good++; p.good >= growAfter && p.size < p.largest {
 		p.size, p.good = min(2*p.size, p.largest), 0
 	}
@@ -186,6 +185,38 @@ func (p *pager) shrink(op string, limit int64, err error) error {
 	}
 	p.size, p.good = max(p.size/2, p.smallest), 0
 	return nil
+}
+
+// follow hands on the pages of a chain, from the first one to one that leads
+// nowhere. get gets the page that the pager stands at, and the cursor of the next
+// one; count counts the events of an interval.
+func (c *Client) follow(ctx context.Context, r *reading, i audit.Interval, last bool, op string, p *pager,
+	get func(*pager) (*answer, string, error), count func(context.Context, audit.Interval) (int, error)) error {
+	var t tally
+	for {
+		a, next, err := get(p)
+		if tooLarge(err) {
+			if err := p.shrink(op, c.cfg.MaxBody, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		page := a.page()
+		events := len(page.Events)
+		t.add(page.Events)
+		if next == "" {
+			return c.finish(ctx, r, i, page, last, &t, count)
+		}
+		if err := r.hand(page, false); err != nil {
+			return err
+		}
+		if err := p.turn(next, events); err != nil {
+			return err
+		}
+	}
 }
 
 func tooLarge(err error) bool {

@@ -278,7 +278,7 @@ func TestReadWithoutOpen(t *testing.T) {
 func TestReadEndsWithItsContext(t *testing.T) {
 	stop := errors.New("stop")
 	for name, step := range map[string]http.HandlerFunc{
-		"waiting for an answer": hang, "between attempts": failing(503, "unavailable"),
+		"waiting for an answer": hang, "between attempts": say(503, "", "Retry-After", "2"),
 		"held back": say(429, "", "Retry-After", "600"), "by the taker": page("T", "a"),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -397,6 +397,10 @@ func (t *tokens) refusal(op string, a *answer) error {
 		return &CredentialsError{By: op, Status: a.status, Code: code, Hint: hint, Correlation: t.c.apiError(a).correlation}
 	}
 	err := t.c.judge(op, a)
+	var fault *FaultError
+	if errors.As(err, &fault) {
+		fault.Reached = false // of no interval
+	}
 	var status *StatusError
 	if errors.As(err, &status) {
 		status.Hint = "is GENESYS_LOGIN_URL (or GENESYS_REGION) right?"
