@@ -29,20 +29,21 @@ const (
 
 // lasting is an answer that came several times in a row.
 type lasting struct {
-	times int
-	since time.Time
+	times       int
+	first, last time.Time
 }
 
 func (l *lasting) again() {
+	l.last = time.Now()
 	if l.times == 0 {
-		l.since = time.Now()
+		l.first = l.last
 	}
 	l.times++
 }
 
 // over reports whether the answer has lasted for so long.
 func (l lasting) over(d time.Duration) bool {
-	return l.times >= lastingAnswers && time.Since(l.since) >= d
+	return l.times >= lastingAnswers && l.last.Sub(l.first) >= d
 }
 
 // believed is what the client goes by, and what speaks against it. The client's

@@ -30,7 +30,10 @@ func (c *Client) Open(ctx context.Context) ([]audit.Stream, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams, c.spoken, c.back, c.gone = named, spoken, lasting{}, lasting{}
+	c.streams, c.spoken, c.gone = named, spoken, lasting{}
+	if spoken == string(Auditlogs) {
+		c.back = lasting{}
+	}
 	return list, nil
 }
 
