@@ -10,6 +10,7 @@ import (
 
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/web"
 )
 
@@ -17,24 +18,31 @@ import (
 func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 	g := a.cfg.Genesys
 	api, login := g.Hosts()
+	version, _ := build()
 	cfg := genesys.Config{
 		APIURL: api, LoginURL: login, ClientID: text(g.ClientID), ClientSecret: text(g.ClientSecret), Scope: g.Scope,
 		Dialect: genesys.Dialect(g.API), Filter: g.Filter, Services: g.Services, Retention: g.Retention,
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
-		Trouble: func(op string, err error) {
-			if err == nil {
-				a.stats.Succeeded(op)
-				return
-			}
-			a.stats.Failed(op, err)
-		},
+		Report:   a.reportAPI, Version: version,
 	}
 	if g.RefreshToken.IsSet() {
 		cfg.RefreshToken, cfg.Tokens = text(g.RefreshToken), tokenStore{a}
 	}
 	return genesys.New(cfg)
+}
+
+// reportAPI notes what the client says of the API. A warning is in the log: the
+// work goes on, so it must not make the replica unready.
+func (a *app) reportAPI(s health.Subject, err error) {
+	switch {
+	case s.Warning:
+	case err == nil:
+		a.stats.Succeeded(s.String())
+	default:
+		a.stats.Failed(s.String(), err)
+	}
 }
 
 // baseline is how far back the filter may be tried out: only time that the tail

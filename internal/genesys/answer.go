@@ -1,6 +1,7 @@
 package genesys
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -100,7 +101,9 @@ func (a *answer) grow(size int) {
 // document reads the body as JSON, once.
 func (a *answer) document() (jsonscan.Value, error) {
 	if !a.read {
-		if err := a.doc.Parse(a.body); errors.Is(err, jsonscan.ErrTooManyValues) {
+		// RFC 8259, 8.1: a parser may ignore a byte order mark. Events are slices
+		// of what follows it.
+		if err := a.doc.Parse(bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))); errors.Is(err, jsonscan.ErrTooManyValues) {
 			return jsonscan.Value{}, &tooLargeError{int64(len(a.body))}
 		} else if err != nil {
 			return jsonscan.Value{}, a.malformed(err.Error())
@@ -111,7 +114,15 @@ func (a *answer) document() (jsonscan.Value, error) {
 }
 
 func (a *answer) malformed(reason string) error {
-	return &malformedError{a.status, a.header.Get("Content-Type"), reason}
+	return &malformedError{a.status, a.header.Get("Content-Type"), reason, a.header.Get(correlationHeader)}
+}
+
+// correlationHeader is in every answer of the API: its own id of the answer.
+const correlationHeader = "ININ-Correlation-Id"
+
+// correlation returns the API's id of the answer, as it may be shown.
+func (a *answer) correlation(secrets *redactor) string {
+	return secrets.clean(a.header.Get(correlationHeader))
 }
 
 // entities is the array of events. A body without one is no empty page: it is

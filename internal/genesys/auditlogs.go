@@ -44,24 +44,26 @@ func (c *Client) readAuditlogs(ctx context.Context, r *reading) error {
 		err := c.auditlogsPages(ctx, r)
 		var status *StatusError
 		if !errors.As(err, &status) || status.Code != invalidPageToken {
+			c.noteServed(err)
 			return err
 		}
 		if restarts == maxRestarts {
 			return fmt.Errorf("%w: %w", ErrCursorExpired, err)
 		}
-		c.log.Info("a page token has expired, the interval is read again",
+		c.log.Info("page token expired, reading the interval again",
 			zap.String("stream", r.Stream), zap.Stringer("interval", r.Interval))
 	}
 }
 
 func (c *Client) auditlogsPages(ctx context.Context, r *reading) error {
-	for p := newPager(auditlogsPage, 1); ; {
+	const op = "GET " + auditlogsPath
+	get := func(p *pager) (a *answer, next string, err error) {
 		req := c.auditlogsRequest(r.stream.subject, r.Interval, r.Purpose, p)
+		req.attempts = r.Attempts
 		if p.cursor == "" {
 			req.ready = func() error { return c.inRetention(r) }
 		}
-		var next string
-		a, err := c.ask(ctx, req, func(a *answer) (err error) {
+		a, err = c.ask(ctx, req, func(a *answer) (err error) {
 			if _, err = a.entities(); err != nil {
 				return err
 			}
@@ -70,24 +72,14 @@ func (c *Client) auditlogsPages(ctx context.Context, r *reading) error {
 			}
 			return p.leads(next)
 		})
-		if tooLarge(err) {
-			if err := p.shrink(req.op, c.cfg.MaxBody, err); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		page := a.page()
-		events := len(page.Events)
-		if err := r.hand(page, next == ""); err != nil || next == "" {
-			return err
-		}
-		if err := p.turn(next, events); err != nil {
-			return err
-		}
+		return a, next, err
 	}
+	count := func(ctx context.Context, i audit.Interval) (int, error) {
+		part := r.counting(i)
+		err := c.readAuditlogs(ctx, part)
+		return part.counted, err
+	}
+	return c.follow(ctx, r, r.Interval, true, op, newPager(auditlogsPage, 1), get, count)
 }
 
 func (c *Client) auditlogsRequest(filter string, i audit.Interval, purpose audit.Purpose, p *pager) *request {

@@ -25,13 +25,10 @@ import (
 const baselineSpanWide = 30 * day
 
 func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
-	if err := c.filter.checkKnown(); err != nil {
-		return nil, err
-	}
 	s := c.auditlogsStream()
 	recent, err := c.sample(ctx, s, c.filter, max(c.cfg.Baseline, time.Millisecond))
 	var status *StatusError
-	if errors.As(err, &status) && status.Status == http.StatusBadRequest {
+	if errors.As(err, &status) && status.Status == http.StatusBadRequest && status.Code+status.Message != "" { // the API's own words
 		return nil, &ValueError{Variable: "GENESYS_FILTER", Value: s.subject, Reason: "the API refuses it: " + status.Error()}
 	}
 	if err != nil {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
 	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/retry"
 )
 
 // retries is how long one request is tried before its Read gives up. The caller
@@ -17,11 +20,10 @@ import (
 type retries struct {
 	faults   int           // attempts
 	refusals int           // attempts that 429 may cost besides
-	first    time.Duration // backoff, doubled from one to the next, with full jitter
-	last     time.Duration
+	backoff  retry.Backoff // between them
 }
 
-var defaultRetries = retries{faults: 8, refusals: 30, first: 250 * time.Millisecond, last: 10 * time.Second}
+var defaultRetries = retries{faults: 8, refusals: 30, backoff: retry.Backoff{First: 250 * time.Millisecond, Most: 10 * time.Second}}
 
 // What a request fails with is worth a line of the log when it has not got
 // through for tellAfter, or is told to wait that long, and again every tellAgain:
@@ -45,20 +47,20 @@ const (
 
 // ask sends a request until check accepts its answer, which the caller then owns.
 func (c *Client) ask(ctx context.Context, r *request, check func(*answer) error) (*answer, error) {
-	return c.repeat(ctx, r.op, func() (*answer, error) { return c.send(ctx, r) }, check)
+	return c.repeat(ctx, r.op, r.attempts, func() (*answer, error) { return c.send(ctx, r) }, check)
 }
 
 // repeat tries until check accepts an answer. What passes by itself is tried
-// again, a bounded number of times.
-func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, error), check func(*answer) error) (*answer, error) {
+// again, at most so many times; 0 for as often as usual.
+func (c *Client) repeat(ctx context.Context, op string, attempts int, try func() (*answer, error), check func(*answer) error) (*answer, error) {
+	most := c.patience.faults
+	if attempts > 0 {
+		most = attempts
+	}
 	faults, refusals := 0, 0
-	started, tell := time.Now(), tellAfter
-	told := false
-	defer func() {
-		if told && c.cfg.Trouble != nil {
-			c.cfg.Trouble(op, nil)
-		}
-	}()
+	backoff := c.patience.backoff
+	lasting := trouble{c: c, op: op, started: time.Now(), tell: tellAfter}
+	defer lasting.over()
 	for {
 		a, err := try()
 		if err == nil {
@@ -68,49 +70,70 @@ func (c *Client) repeat(ctx context.Context, op string, try func() (*answer, err
 			a.free()
 			var broken *malformedError
 			if errors.As(err, &broken) {
-				err = &FaultError{Op: op, Err: err}
+				broken.correlation = c.secrets.clean(broken.correlation)
+				err = &FaultError{Op: op, Err: err, Reached: true}
 			}
 		}
 		var fault *FaultError
 		if !errors.As(err, &fault) || ctx.Err() != nil {
 			return nil, err
 		}
-		status := new(statusFault) // of none
-		errors.As(err, &status)
-		if failing := time.Since(started); failing >= tell || status.wait >= tellAfter {
-			tell = failing + tellAgain
-			c.log.Warn("a request does not get through, it is tried again", zap.Error(err),
-				zap.Duration("for", failing), zap.Duration("retry_after", status.wait))
-			if told = true; c.cfg.Trouble != nil {
-				c.cfg.Trouble(op, err)
-			}
-		}
-		if status.status == http.StatusTooManyRequests && refusals < c.patience.refusals {
+		wait, refused := asked(err)
+		lasting.failed(err, wait)
+		if refused && refusals < c.patience.refusals {
 			refusals++
-		} else if faults++; faults >= c.patience.faults {
+		} else if faults++; faults >= most {
 			fault.Attempts = faults + refusals
 			return nil, fault
 		}
-		pause := rand.N(min(c.patience.first<<min(faults+refusals-1, 20), c.patience.last))
-		pause = max(pause, min(status.wait, longestWait))
-		c.log.Debug("a request failed, trying again", zap.Error(err), zap.Int("faults", faults), zap.Duration("in", pause))
-		if err := sleep(ctx, pause); err != nil {
+		pause := max(backoff.Next(), min(wait, longestWait))
+		c.log.Debug("request failed, retrying", zap.Error(err), zap.Int("faults", faults), zap.Duration("in", pause))
+		if err := retry.Sleep(ctx, pause); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// sleep returns the cause when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+// asked returns how long an answer asked to be left alone, and whether it was a 429.
+func asked(err error) (wait time.Duration, refused bool) {
+	var status *statusFault
+	var between *InterceptedError
+	switch {
+	case errors.As(err, &status):
+		return status.wait, status.status == http.StatusTooManyRequests
+	case errors.As(err, &between):
+		return between.wait, false
+	}
+	return 0, false
+}
+
+// trouble tells people of a request that has not got through for a while.
+type trouble struct {
+	c       *Client
+	op      string
+	started time.Time
+	tell    time.Duration // after the start
+	told    bool
+}
+
+func (t *trouble) failed(err error, wait time.Duration) {
+	failing := time.Since(t.started)
+	if failing < t.tell && wait < tellAfter {
+		return
+	}
+	t.tell, t.told = failing+tellAgain, true
+	t.c.log.Warn("request still failing, retrying", zap.Error(err), zap.Duration("for", failing), zap.Duration("retry_after", wait))
+	t.c.report(t.subject(), err)
+}
+
+// over ends the trouble: it is with whoever sent the request from here on.
+func (t *trouble) over() {
+	if t.told {
+		t.c.report(t.subject(), nil)
 	}
 }
+
+func (t *trouble) subject() health.Subject { return health.Subject{Kind: health.API, Op: t.op} }
 
 // pager follows a chain of pages: how many events to ask for, and which cursors
 // have been there already.
@@ -123,8 +146,6 @@ type pager struct {
 	seen              map[uint64]struct{}
 }
 
-var cursorSeed = maphash.MakeSeed()
-
 func newPager(largest, smallest int) *pager {
 	return &pager{largest: largest, smallest: smallest, size: largest, seen: make(map[uint64]struct{})}
 }
@@ -134,7 +155,7 @@ func (p *pager) leads(cursor string) error {
 	if cursor == "" {
 		return nil
 	}
-	if _, back := p.seen[maphash.String(cursorSeed, cursor)]; back {
+	if _, back := p.seen[maphash.String(idSeed, cursor)]; back {
 		return &FaultError{Op: "follow pages", Err: fmt.Errorf("a page names one that was there already as the next: %w", ErrEndless)}
 	}
 	return nil
@@ -150,7 +171,7 @@ func (p *pager) turn(cursor string, events int) error {
 		return ErrEndless
 	}
 	p.cursor = cursor
-	p.seen[maphash.String(cursorSeed, cursor)] = struct{}{}
+	p.seen[maphash.String(idSeed, cursor)] = struct{}{}
 	if p.good++; p.good >= growAfter && p.size < p.largest {
 		p.size, p.good = min(2*p.size, p.largest), 0
 	}
@@ -164,6 +185,38 @@ func (p *pager) shrink(op string, limit int64, err error) error {
 	}
 	p.size, p.good = max(p.size/2, p.smallest), 0
 	return nil
+}
+
+// follow hands on the pages of a chain, from the first one to one that leads
+// nowhere. get gets the page that the pager stands at, and the cursor of the next
+// one; count counts the events of an interval.
+func (c *Client) follow(ctx context.Context, r *reading, i audit.Interval, last bool, op string, p *pager,
+	get func(*pager) (*answer, string, error), count func(context.Context, audit.Interval) (int, error)) error {
+	var t tally
+	for {
+		a, next, err := get(p)
+		if tooLarge(err) {
+			if err := p.shrink(op, c.cfg.MaxBody, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		page := a.page()
+		events := len(page.Events)
+		t.add(page.Events)
+		if next == "" {
+			return c.finish(ctx, r, i, page, last, &t, count)
+		}
+		if err := r.hand(page, false); err != nil {
+			return err
+		}
+		if err := p.turn(next, events); err != nil {
+			return err
+		}
+	}
 }
 
 func tooLarge(err error) bool {

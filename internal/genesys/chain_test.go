@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
 )
 
@@ -277,7 +278,7 @@ func TestReadWithoutOpen(t *testing.T) {
 func TestReadEndsWithItsContext(t *testing.T) {
 	stop := errors.New("stop")
 	for name, step := range map[string]http.HandlerFunc{
-		"waiting for an answer": hang, "between attempts": failing(503, "unavailable"),
+		"waiting for an answer": hang, "between attempts": say(503, "", "Retry-After", "2"),
 		"held back": say(429, "", "Retry-After", "600"), "by the taker": page("T", "a"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -315,7 +316,7 @@ func TestFailingLongIsTold(t *testing.T) {
 			s := (&script{}).then(tt.fault, page("", "a"))
 			var troubles []string
 			inLab(t, s, func(cfg *Config) {
-				cfg.Trouble = func(_ string, err error) { troubles = append(troubles, fmt.Sprint(err != nil)) }
+				cfg.Report = func(_ health.Subject, err error) { troubles = append(troubles, fmt.Sprint(err != nil)) }
 			}, func(l *lab) {
 				stream := l.open()[0]
 				if _, err := l.read(stream, l.lastHour()); err != nil {
@@ -324,7 +325,7 @@ func TestFailingLongIsTold(t *testing.T) {
 				if got := strings.Join(troubles, " "); tt.told && got != "true false" || !tt.told && got != "" {
 					l.t.Errorf("told of troubles: %q", got)
 				}
-				lines := l.logs.FilterMessage("a request does not get through, it is tried again").All()
+				lines := l.logs.FilterMessage("request still failing, retrying").All()
 				if tt.told != (len(lines) == 1) {
 					l.t.Errorf("%d lines: %v", len(lines), lines)
 				}

@@ -11,11 +11,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/poller"
 )
 
 // Dialect is a way in which the API serves audit events.
@@ -72,10 +75,14 @@ type Config struct {
 	RequestTimeout         time.Duration // 30 s
 	MaxBody                int64         // bytes of an answer, decompressed; 64 MiB
 	Baseline               time.Duration // how far back Open may look at events; 1 day
-	// Trouble, where set, is told of each request that has not got through for a
-	// while and is still tried, and then, with nil, that its trying is over.
-	Trouble func(op string, err error)
-	Logger  *zap.Logger
+	// Report, where set, is told of what fails for a while and is still tried, and
+	// then, with nil, that this is over.
+	Report  func(health.Subject, error)
+	Version string // of the product, for the API's operators; "dev"
+	// KnownStreams, where set, lists the streams that were read before, by any
+	// process: what served them is not given up for one odd answer.
+	KnownStreams func() []string
+	Logger       *zap.Logger
 }
 
 const (
@@ -106,15 +113,19 @@ type Client struct {
 	filter     filter
 	http       *http.Client
 	clock      *apiClock
+	watch      clockWatch
 	pacer      *pacer
 	tokens     *tokens
 	secrets    redactor
 	counts     requestCounts
+	cuts       cuts
+	queries    pendingQueries
 	patience   retries
 
 	mu      sync.Mutex
 	streams map[string]*stream // by name, since the last Open
 	spoken  string             // the dialects of the streams
+	believed
 	// taxonomy is every service, entity type and action seen in the mappings.
 	taxonomy map[string]bool
 }
@@ -125,6 +136,7 @@ type stream struct {
 	dialect string // as Dialects tells it
 	subject string // what it asks for: the filter or the service
 	read    func(ctx context.Context, r *reading) error
+	served  atomic.Int64 // when a page came last, in Unix nanoseconds
 }
 
 // New makes a client; it contacts nobody. Its errors name every setting that is wrong.
@@ -138,6 +150,10 @@ func New(cfg Config) (*Client, error) {
 	setDefault(&cfg.RequestTimeout, defaultTimeout)
 	setDefault(&cfg.MaxBody, defaultMaxBody)
 	setDefault(&cfg.Baseline, day)
+	setDefault(&cfg.Version, "dev")
+	if cfg.Report == nil {
+		cfg.Report = func(health.Subject, error) {}
+	}
 
 	c := &Client{cfg: cfg, log: cfg.Logger, clock: newAPIClock(), patience: defaultRetries}
 	var errs []error
@@ -232,6 +248,9 @@ func newTransport() *http.Transport {
 // doNotFollow keeps the token, and the secret, from going where an answer points to.
 func doNotFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
+// report tells of what fails, or works again.
+func (c *Client) report(s health.Subject, err error) { c.cfg.Report(s, err) }
+
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
@@ -298,10 +317,41 @@ func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Pa
 	c.log.Debug("read", zap.String("stream", s.Name), zap.String("subject", s.subject), zap.Stringer("purpose", r.Purpose),
 		zap.Stringer("interval", r.Interval), zap.Int("pages", rd.pages), zap.Int("events", rd.events),
 		zap.Duration("took", time.Since(started)), zap.Bool("whole", err == nil))
-	if err != nil {
-		return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
+	switch {
+	case err == nil:
+		return nil
+	case rd.toBlame(err):
+		return fmt.Errorf("read %s %s: %w: %w", s.Name, r.Interval, poller.ErrUnreadable, err)
 	}
-	return nil
+	return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
+}
+
+// servedLately is how long a stream that was read is taken to be readable: then
+// an interval of it that is refused has something in it that the API cannot serve.
+const servedLately = 5 * time.Minute
+
+// toBlame reports whether something in the interval may be why it cannot be read,
+// so that a part of it could be. Connections, logins, permissions and limits are
+// the same for all intervals.
+func (r *reading) toBlame(err error) bool {
+	var fault *FaultError
+	var status *StatusError
+	switch {
+	case errors.Is(err, poller.ErrTooMuch):
+		return false
+	case errors.As(err, &fault):
+		_, refused := asked(err)
+		return fault.Reached && !refused
+	case errors.As(err, &status):
+		switch {
+		case r.pages > 0: // a page before was served
+			return true
+		case notServed(err):
+			return false
+		}
+		return r.Attempts > 0 || time.Since(time.Unix(0, r.stream.served.Load())) < servedLately
+	}
+	return false
 }
 
 // inRetention refuses what the API does not hold any more; it would answer with
@@ -320,11 +370,22 @@ type reading struct {
 	take   func(audit.Page, bool) error
 
 	pages, events int
+	counts        bool // it only counts: nothing is handed on, nothing proved
+	counted       int  // events of the chain that was read to its end last
+}
+
+// restarts returns how often the reading may begin again.
+func (r *reading) restarts() int {
+	if r.Attempts > 0 {
+		return min(r.Attempts, maxRestarts)
+	}
+	return maxRestarts
 }
 
 // hand gives a page to whoever reads.
 func (r *reading) hand(page audit.Page, last bool) error {
 	r.pages++
 	r.events += len(page.Events)
+	r.stream.served.Store(time.Now().UnixNano())
 	return r.take(page, last)
 }

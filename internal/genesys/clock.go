@@ -1,9 +1,14 @@
 package genesys
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/health"
 )
 
 // apiClock is the API's clock, learnt from the Date header of its answers.
@@ -93,4 +98,65 @@ func (c *apiClock) observe(a *answer, data bool) {
 
 func (c *apiClock) set(low, high time.Duration, at time.Time) {
 	c.low, c.high, c.at, c.doubted = low, high, at, false
+}
+
+// doubtfulOffset is by how much the API's clock and ours may differ before that
+// is told: one of them is wrong, and with it what counts as recent.
+const doubtfulOffset = 5 * time.Minute
+
+// clockError says that the API's clock and ours are far apart.
+type clockError struct{ api, ours time.Time }
+
+func (e *clockError) Error() string {
+	const format = "2006-01-02 15:04:05Z"
+	ahead, way := e.api.Sub(e.ours), "ahead of"
+	if ahead < 0 {
+		ahead, way = -ahead, "behind"
+	}
+	return fmt.Sprintf("the API's clock (%s) is %s %s this host's (%s): check this host's time (NTP), "+
+		"and whether something in front of the API rewrites or caches its Date header",
+		e.api.Format(format), ahead.Round(time.Second), way, e.ours.Format(format))
+}
+
+// clockWatch tells people that a clock is wrong, now and then.
+type clockWatch struct {
+	mu               sync.Mutex
+	wrong            bool
+	logged, reported time.Time
+}
+
+const (
+	logClockEvery    = 10 * time.Minute
+	reportClockEvery = 10 * time.Second
+)
+
+// observe takes the Date of an answer, and tells where it is far from our time.
+func (c *Client) observe(a *answer, data bool) {
+	c.clock.observe(a, data)
+	offset, known := c.clock.offset()
+	if !known {
+		return
+	}
+	w, now := &c.watch, time.Now()
+	subject := health.Subject{Kind: health.API, Op: "clock", Warning: true}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if offset.Abs() <= doubtfulOffset {
+		if w.wrong {
+			c.log.Info("the API's clock agrees with this host's again", zap.Duration("offset", offset))
+			c.report(subject, nil)
+		}
+		w.wrong, w.logged, w.reported = false, time.Time{}, time.Time{}
+		return
+	}
+	w.wrong = true
+	err := &clockError{now.Add(offset).UTC(), now.UTC()}
+	if now.Sub(w.reported) >= reportClockEvery {
+		w.reported = now
+		c.report(subject, err)
+	}
+	if now.Sub(w.logged) >= logClockEvery {
+		w.logged = now
+		c.log.Warn("clock is doubted", zap.Error(err), zap.Duration("offset", offset))
+	}
 }

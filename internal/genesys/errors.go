@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
 )
 
@@ -30,13 +31,28 @@ type CredentialsError struct {
 	Status int
 	Code   string // as the server words it
 	Hint   string
+	// Correlation is the API's own id of the answer; "" where it gave none.
+	Correlation string
 }
 
 func (e *CredentialsError) Error() string {
-	if e.Code == "" {
-		return fmt.Sprintf("%s: %d: %s", e.By, e.Status, e.Hint)
+	s := fmt.Sprintf("%s: %d", e.By, e.Status)
+	if e.Code != "" {
+		s += " " + e.Code
 	}
-	return fmt.Sprintf("%s: %d %s: %s", e.By, e.Status, e.Code, e.Hint)
+	return s + ": " + e.Hint + correlated(e.Correlation)
+}
+
+// HealthKind sorts it where an operator looks for credentials.
+func (e *CredentialsError) HealthKind() health.Kind { return health.Credentials }
+
+// correlated returns what an error's text ends with: the id that the vendor's
+// support asks for first.
+func correlated(id string) string {
+	if id == "" {
+		return ""
+	}
+	return " (correlation id " + id + ")"
 }
 
 // Is makes it an ErrCredentials.
@@ -48,6 +64,9 @@ type FaultError struct {
 	Op       string // the request
 	Attempts int    // how often it was tried; 0 for a single try
 	Err      error
+	// Reached says that the request got to the server, so that what it asks for
+	// may be why it fails: nobody else's connection, login or limit.
+	Reached bool
 }
 
 func (e *FaultError) Error() string {
@@ -66,6 +85,8 @@ type StatusError struct {
 	Code    string // the API's own, such as "invalid.page.token"
 	Message string
 	Hint    string // what to do
+	// Correlation is the API's own id of the answer; "" where it gave none.
+	Correlation string
 }
 
 func (e *StatusError) Error() string {
@@ -75,7 +96,23 @@ func (e *StatusError) Error() string {
 			s += ": " + part
 		}
 	}
-	return s
+	return s + correlated(e.Correlation)
+}
+
+// InterceptedError is an answer that is not the API's own: a firewall, proxy or
+// gateway in front of it refused the request. It says nothing of permissions or
+// settings, and may pass.
+type InterceptedError struct {
+	Op          string
+	Status      int
+	ContentType string
+	Correlation string
+	wait        time.Duration // what Retry-After asks for
+}
+
+func (e *InterceptedError) Error() string {
+	return fmt.Sprintf("%s: %d: refused by something in front of the API (%.60q), such as a firewall or proxy%s",
+		e.Op, e.Status, e.ContentType, correlated(e.Correlation))
 }
 
 // RedirectError is an answer that sends the request elsewhere. The token is
@@ -139,10 +176,11 @@ type malformedError struct {
 	status      int
 	contentType string
 	reason      string
+	correlation string
 }
 
 func (e *malformedError) Error() string {
-	return fmt.Sprintf("%d with a body (%.60q) that is no answer: %s", e.status, e.contentType, e.reason)
+	return fmt.Sprintf("%d with a body (%.60q) that is no answer: %s%s", e.status, e.contentType, e.reason, correlated(e.correlation))
 }
 
 // tooLargeError is a body that is longer than is taken. The dialects ask for less then.

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/retry"
 )
 
 const (
@@ -63,6 +64,8 @@ type credentials struct{ id, secret string }
 type refusal struct {
 	login login
 	err   error // nil: none was
+	// pause is a floor for whoever waits already, by a backoff of his own: it has
+	// no jitter.
 	pause time.Duration
 	until time.Time
 }
@@ -309,7 +312,7 @@ func (t *tokens) ask(ctx context.Context, client credentials, form url.Values) (
 	if t.c.cfg.Scope != "" {
 		form.Set("scope", t.c.cfg.Scope)
 	}
-	pause := t.c.patience.first
+	backoff := t.c.patience.backoff
 	for attempt := 1; ; attempt++ {
 		g, err := t.askOnce(ctx, client, form)
 		var refused *CredentialsError
@@ -323,10 +326,9 @@ func (t *tokens) ask(ctx context.Context, client credentials, form url.Values) (
 		if !errors.As(err, &fault) || attempt == loginAttempts {
 			return g, err
 		}
-		if err := sleep(ctx, pause/2); err != nil {
+		if err := retry.Sleep(ctx, backoff.Next()); err != nil {
 			return nil, err
 		}
-		pause *= 2
 	}
 }
 
@@ -360,7 +362,7 @@ func (t *tokens) askOnce(ctx context.Context, client credentials, form url.Value
 	if err != nil {
 		return nil, err
 	}
-	t.c.clock.observe(a, false)
+	t.c.observe(a, false)
 	if a.status >= 200 && a.status < 300 {
 		g, err := readGrant(a)
 		if err != nil {
@@ -382,6 +384,9 @@ func (t *tokens) refusal(op string, a *answer) error {
 	}
 	switch a.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		if code == "" && !t.c.apiError(a).own {
+			break // something in front of the login host
+		}
 		hint := "is the OAuth client right, and GENESYS_OAUTH_SCOPE?"
 		switch {
 		case code == "invalid_grant":
@@ -389,9 +394,13 @@ func (t *tokens) refusal(op string, a *answer) error {
 		case code == "invalid_client", code == "" && a.status == http.StatusUnauthorized:
 			code, hint = "invalid_client", "are GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_REGION right?"
 		}
-		return &CredentialsError{By: op, Status: a.status, Code: code, Hint: hint}
+		return &CredentialsError{By: op, Status: a.status, Code: code, Hint: hint, Correlation: t.c.apiError(a).correlation}
 	}
 	err := t.c.judge(op, a)
+	var fault *FaultError
+	if errors.As(err, &fault) {
+		fault.Reached = false // of no interval
+	}
 	var status *StatusError
 	if errors.As(err, &status) {
 		status.Hint = "is GENESYS_LOGIN_URL (or GENESYS_REGION) right?"

@@ -2,9 +2,8 @@ package genesys
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -27,31 +26,54 @@ func (c *Client) Open(ctx context.Context) ([]audit.Stream, error) {
 	list := make([]audit.Stream, len(streams))
 	for i, s := range streams {
 		named[s.Name], list[i] = s, s.Stream
-		c.log.Info("a stream is read", zap.String("stream", s.Name), zap.String("dialect", s.dialect), zap.Duration("retention", s.Retention))
+		c.log.Info("stream opened", zap.String("stream", s.Name), zap.String("dialect", s.dialect), zap.Duration("retention", s.Retention))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams, c.spoken = named, spoken
+	c.streams, c.spoken, c.gone = named, spoken, lasting{}
+	if spoken == string(Auditlogs) {
+		c.back = lasting{}
+	}
 	return list, nil
 }
 
 // choose finds the dialect that is configured, or the first one that is served.
 func (c *Client) choose(ctx context.Context) (streams []*stream, spoken string, err error) {
-	if d := c.cfg.Dialect; d == Auditlogs || d == Auto {
-		c.pacer.setLimit(c.limit(d))
-		s, err := c.openAuditlogs(ctx)
-		if d == Auditlogs || !notServed(err) {
-			if err != nil {
-				return nil, "", err
-			}
-			return []*stream{s}, string(Auditlogs), nil
+	d := c.cfg.Dialect
+	asked := d == Auditlogs || d == Auto && c.asksAuditlogs()
+	if asked {
+		if streams, err = c.chooseAuditlogs(ctx); d == Auditlogs || !notServed(err) {
+			return streams, string(Auditlogs), err
 		}
 	}
-	return c.chooseServices(ctx, audit.Tail)
+	err = c.confirm(ctx, wrongSetting, func() (err error) {
+		streams, spoken, err = c.chooseServices(ctx, audit.Tail)
+		return err
+	})
+	if d == Auto && !asked && notServed(err) {
+		if streams, missing := c.chooseAuditlogs(ctx); missing == nil {
+			return streams, string(Auditlogs), nil
+		}
+	}
+	return streams, spoken, err
 }
 
-// notServed reports whether the organisation does not serve what was asked for.
-func notServed(err error) bool {
-	var status *StatusError
-	return errors.As(err, &status) && status.Status == http.StatusNotFound
+// chooseAuditlogs makes the stream of dialect auditlogs, where that is served.
+func (c *Client) chooseAuditlogs(ctx context.Context) ([]*stream, error) {
+	if err := c.filter.checkKnown(); err != nil {
+		return nil, err
+	}
+	c.pacer.setLimit(c.limit(Auditlogs))
+	var s *stream
+	known := c.knowsAuditlogs()
+	err := c.confirm(ctx, func(err error) time.Duration {
+		if c.cfg.Dialect == Auditlogs {
+			return wrongSetting(err)
+		}
+		return max(wrongSetting(err), withoutDialect(err, known))
+	}, func() (err error) {
+		s, err = c.openAuditlogs(ctx)
+		return err
+	})
+	return []*stream{s}, err
 }

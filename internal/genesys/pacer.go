@@ -146,6 +146,9 @@ func (p *pacer) done(turn uint64, o outcome) {
 	case o.status != 0 && turn > p.refusedSeq:
 		p.refusals = 0
 	}
+	if o.status != 429 && o.hasRetry {
+		p.hold(now.Add(o.retryAfter + rand.N(100*time.Millisecond)))
+	}
 	p.grant()
 }
 
@@ -183,7 +186,12 @@ func (p *pacer) refused(turn uint64, now time.Time, o outcome) {
 			pause += rand.N(min(backoff, max(o.retryAfter, firstRefusal)))
 		}
 	}
-	if until := now.Add(pause); until.After(p.refusedUntil) {
+	p.hold(now.Add(pause))
+}
+
+// hold keeps all requests back until then.
+func (p *pacer) hold(until time.Time) {
+	if until.After(p.refusedUntil) {
 		p.refusedUntil = until
 	}
 }

@@ -242,6 +242,7 @@ func TestPacerPriority(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		for range 50 {
+			synctest.Wait() // so that nobody is between two requests now
 			p.mu.Lock()
 			before := p.seq
 			p.mu.Unlock()

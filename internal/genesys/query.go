@@ -15,6 +15,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/retry"
 )
 
 // Dialect query: submit a query for one service, wait until it has succeeded,
@@ -34,28 +35,30 @@ const (
 // cancelled, or its results or their cursor have expired.
 var errQueryLost = errors.New("the query or its results are gone")
 
-// inquiry is the body of both query dialects.
-type inquiry struct {
-	Interval    string `json:"interval"`
-	ServiceName string `json:"serviceName"`
-	Sort        []sort `json:"sort"`
-	PageNumber  int    `json:"pageNumber,omitempty"`
-	PageSize    int    `json:"pageSize,omitempty"`
+// queryBody is the body of both query dialects.
+type queryBody struct {
+	Interval    string      `json:"interval"`
+	ServiceName string      `json:"serviceName"`
+	Sort        []querySort `json:"sort"`
+	PageNumber  int         `json:"pageNumber,omitempty"`
+	PageSize    int         `json:"pageSize,omitempty"`
 }
 
-type sort struct {
+type querySort struct {
 	Name      string `json:"name"`
 	SortOrder string `json:"sortOrder"`
 }
 
-func newInquiry(service string, i audit.Interval) inquiry {
-	return inquiry{Interval: i.String(), ServiceName: service, Sort: []sort{{"Timestamp", "ascending"}}}
+func newQueryBody(service string, i audit.Interval) queryBody {
+	return queryBody{Interval: i.String(), ServiceName: service, Sort: []querySort{{"Timestamp", ascending}}}
 }
 
-func (q inquiry) body() []byte {
+const ascending, descending = "ascending", "descending"
+
+func (q queryBody) encode() []byte {
 	b, err := json.Marshal(q)
 	if err != nil {
-		panic("genesys: an inquiry of strings and numbers cannot be encoded: " + err.Error())
+		panic("genesys: a query of strings and numbers cannot be encoded: " + err.Error())
 	}
 	return b
 }
@@ -63,15 +66,22 @@ func (q inquiry) body() []byte {
 // readQuery reads an interval by the dialect query. last says that nothing of
 // the reading comes after it.
 func (c *Client) readQuery(ctx context.Context, r *reading, i audit.Interval, last bool) error {
+	// What an earlier reading had to leave while its query ran comes first.
+	if p := c.queries.prefix(r.Stream, i); !p.Empty() && p.To.Before(i.To) && !r.counts {
+		if err := c.readQuery(ctx, r, p, false); err != nil {
+			return err
+		}
+		i.From = p.To
+	}
 	for restarts := 0; ; restarts++ {
 		err := c.runQuery(ctx, r, i, last)
 		if !errors.Is(err, errQueryLost) {
 			return err
 		}
-		if restarts == maxRestarts {
-			return &FaultError{Op: "query", Attempts: restarts + 1, Err: err}
+		if restarts == r.restarts() {
+			return &FaultError{Op: "query", Attempts: restarts + 1, Err: err, Reached: true}
 		}
-		c.log.Info("a query is submitted again", zap.String("stream", r.Stream), zap.Stringer("interval", i), zap.Error(err))
+		c.log.Info("query lost, submitting it again", zap.String("stream", r.Stream), zap.Stringer("interval", i), zap.Error(err))
 	}
 }
 
@@ -80,44 +90,40 @@ func (c *Client) runQuery(ctx context.Context, r *reading, i audit.Interval, las
 	if err != nil {
 		return err
 	}
-	for p := newPager(resultsPage, smallestResults); ; {
-		a, next, err := c.results(ctx, r, id, p)
-		if tooLarge(err) {
-			if err := p.shrink("results", c.cfg.MaxBody, err); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		page := a.page()
-		events := len(page.Events)
-		if err := r.hand(page, last && next == ""); err != nil || next == "" {
-			return err
-		}
-		if err := p.turn(next, events); err != nil {
-			return err
-		}
+	get := func(p *pager) (*answer, string, error) { return c.results(ctx, r, id, p) }
+	count := func(ctx context.Context, i audit.Interval) (int, error) {
+		part := r.counting(i)
+		err := c.readQuery(ctx, part, i, true)
+		return part.counted, err
 	}
+	return c.follow(ctx, r, i, last, "results", newPager(resultsPage, smallestResults), get, count)
 }
 
-// submit submits a query and waits until it has succeeded.
+// submit submits a query, unless one for the same interval still runs, and waits
+// until it has succeeded.
 func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id string, err error) {
-	req := &request{op: "POST " + queryPath, method: http.MethodPost, path: queryPath, purpose: r.Purpose,
-		body: newInquiry(r.stream.subject, i).body(), ready: func() error { return c.inRetention(r) }}
-	var state string
-	look := func(a *answer) (err error) {
-		id, state, err = readQueryState(a)
-		return err
+	pending := c.queries.take(r.Stream, i)
+	id = pending.id
+	look := func() *request {
+		return &request{op: "GET " + queryPath + "/{id}", method: http.MethodGet, path: queryPath + "/" + id, purpose: r.Purpose, attempts: r.Attempts}
 	}
-	submitted := time.Now()
+	req := &request{op: "POST " + queryPath, method: http.MethodPost, path: queryPath, purpose: r.Purpose, attempts: r.Attempts,
+		body: newQueryBody(r.stream.subject, i).encode(), ready: func() error { return c.inRetention(r) }}
+	if id != "" {
+		req = look()
+	}
+	var state string
+	began := time.Now()
 	for pause := firstLook; ; pause = min(pause+pause/2, longestLook) {
-		a, err := c.ask(ctx, req, look)
+		a, err := c.ask(ctx, req, func(a *answer) (err error) {
+			id, state, err = readQueryState(a)
+			return err
+		})
 		if id != "" && gone(err) {
 			return "", fmt.Errorf("%w: %w", errQueryLost, err)
 		}
 		if err != nil {
+			c.queries.keep(r.Stream, i, pending, id)
 			return "", err
 		}
 		a.free()
@@ -127,14 +133,36 @@ func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id s
 		case "Failed", "Cancelled":
 			return "", fmt.Errorf("%w: it has %s", errQueryLost, strings.ToLower(state))
 		}
-		if time.Since(submitted) > queryDeadline {
-			return "", &FaultError{Op: "query", Err: fmt.Errorf("still %q after %s", c.secrets.clean(state), queryDeadline)}
+		if time.Since(began) > pending.patience(r) {
+			return "", c.leave(r, i, pending, id, state)
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := retry.Sleep(ctx, pause); err != nil {
+			c.queries.keep(r.Stream, i, pending, id)
 			return "", err
 		}
-		req = &request{op: "GET " + queryPath + "/{id}", method: http.MethodGet, path: queryPath + "/" + id, purpose: r.Purpose}
+		req = look()
 	}
+}
+
+// patience returns how long a reading looks at the query. Where somebody has
+// waited before it is shorter.
+func (p pendingQuery) patience(r *reading) time.Duration {
+	if r.Attempts > 0 || p.looks > 0 {
+		return queryDeadline / 2
+	}
+	return queryDeadline
+}
+
+// leave gives up waiting for a query. Its id is kept, for the next reading of the
+// interval to look at again; after some such looks the interval is to blame.
+func (c *Client) leave(r *reading, i audit.Interval, p pendingQuery, id, state string) error {
+	p.looks++
+	err := &FaultError{Op: "query", Err: fmt.Errorf("still %q after %s, looked at %d times",
+		c.secrets.clean(state), time.Since(p.submitted).Round(time.Second), p.looks)}
+	if err.Reached = p.looks >= mostLooks; !err.Reached {
+		c.queries.keep(r.Stream, i, p, id)
+	}
+	return err
 }
 
 // readQueryState reads {"id","state",…}.
@@ -165,7 +193,7 @@ func (c *Client) results(ctx context.Context, r *reading, id string, p *pager) (
 		query.Set("cursor", p.cursor)
 	}
 	req := &request{op: "GET " + queryPath + "/{id}/results", method: http.MethodGet, path: queryPath + "/" + id + "/results",
-		query: query, purpose: r.Purpose, redirects: true}
+		query: query, purpose: r.Purpose, attempts: r.Attempts, redirects: true}
 	check := func(a *answer) (err error) {
 		if _, err = a.entities(); err != nil {
 			return err
@@ -184,7 +212,7 @@ func (c *Client) results(ctx context.Context, r *reading, id string, p *pager) (
 	if err == nil {
 		if file := fileOf(a); file != "" {
 			a.free()
-			a, err = c.download(ctx, file, check)
+			a, err = c.download(ctx, file, r.Attempts, check)
 		}
 	}
 	if gone(err) {
@@ -213,9 +241,9 @@ func fileOf(a *answer) string {
 
 // download gets a file of results. It lies on a host that must not see the
 // token, and its URL is a secret: whoever has it has the file.
-func (c *Client) download(ctx context.Context, location string, check func(*answer) error) (*answer, error) {
+func (c *Client) download(ctx context.Context, location string, attempts int, check func(*answer) error) (*answer, error) {
 	const op = "download of results"
-	a, err := c.repeat(ctx, op, func() (*answer, error) {
+	a, err := c.repeat(ctx, op, attempts, func() (*answer, error) {
 		from := c.api
 		for range downloadRedirects + 1 {
 			to, err := from.Parse(location)
@@ -230,6 +258,10 @@ func (c *Client) download(ctx context.Context, location string, check func(*answ
 			switch {
 			case err != nil && a != nil:
 				a.free()
+				var fault *FaultError
+				if errors.As(err, &fault) {
+					fault.Reached = true
+				}
 				return nil, err
 			case err != nil:
 				return nil, err
@@ -246,7 +278,7 @@ func (c *Client) download(ctx context.Context, location string, check func(*answ
 			return check(a)
 		case a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout:
 			wait, _ := readRetryAfter(a.header, time.Now())
-			return &FaultError{Op: op, Err: &statusFault{status: a.status, wait: wait}}
+			return &FaultError{Op: op, Reached: true, Err: &statusFault{status: a.status, wait: wait}}
 		}
 		return fmt.Errorf("%w: the file is refused with %d", errQueryLost, a.status)
 	})

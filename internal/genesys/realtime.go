@@ -6,60 +6,100 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
-	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/jsonscan"
 )
 
 // Dialect realtime: one request a page, pages by number. GENESYS-API.md,
 // "Dialect realtime".
+//
+// Page numbers are a weak thread: what comes into the interval, or changes its
+// place among events of one millisecond, moves from a page not yet read to one
+// that was. So an interval of several pages is whole only when as many different
+// events came as the API promised; where it promises nothing, when reading all
+// again brings nothing new. An interval of one page needs no such proof.
 
 const (
 	realtimePath = "/api/v2/audits/query/realtime"
 	realtimePage = 500 // events, at most
+	probePage    = 25  // of which nothing but the total is wanted
+	// mostPasses bounds how often an interval is read while each time brings
+	// events that the times before did not.
+	mostPasses = 10
 )
 
-// errPagesMoved says that events came into the interval while its pages were
-// read, so that one may have moved from a page not yet read to one that was.
-var errPagesMoved = fmt.Errorf("events keep coming into the interval while its pages are read: %w", poller.ErrTooMuch)
-
-// readRealtime reads an interval by page numbers, from the first page again
-// when the total has moved.
+// readRealtime reads an interval by page numbers, from the first page again as
+// long as the answers contradict each other.
 func (c *Client) readRealtime(ctx context.Context, r *reading, i audit.Interval) error {
-	for restarts := 0; ; restarts++ {
-		moved, err := c.realtimePages(ctx, r, i)
-		if err != nil || !moved {
+	p := &passes{c: c, r: r, i: i, total: -1}
+	for {
+		final, err := p.read(ctx, ascending)
+		if err != nil {
 			return err
 		}
-		if restarts == maxRestarts {
-			return errPagesMoved
+		doubt, again := p.verdict()
+		proved := doubt == "" && !p.suspicious()
+		if err := r.hand(final, proved); err != nil || proved {
+			return err
 		}
-		c.log.Debug("the pages have moved, the interval is read again", zap.String("stream", r.Stream), zap.Stringer("interval", i))
+		if doubt == "" {
+			if err := p.prove(ctx); err != nil {
+				return err
+			}
+			return r.hand(audit.Page{}, true)
+		}
+		if !again || doubt == p.last && p.fresh == 0 { // it says the same again and again
+			return p.unproven(doubt)
+		}
+		p.last = doubt
+		c.log.Debug("pages contradict each other, reading the interval again", zap.String("stream", r.Stream),
+			zap.Stringer("interval", i), zap.String("doubt", doubt))
 	}
 }
 
-func (c *Client) realtimePages(ctx context.Context, r *reading, i audit.Interval) (moved bool, err error) {
-	q := newInquiry(r.stream.subject, i)
+// passes is one interval that is read, from its first page to its last, once or
+// several times.
+type passes struct {
+	c *Client
+	r *reading
+	i audit.Interval
+
+	n     int   // passes
+	ids   idSet // of all of them while the total stays the same
+	total int   // as the first page of the pass told it; -1 for not told
+
+	// Of the current pass.
+	tally
+	pages  int // that held events
+	size   int // of a page
+	told   told
+	fresh  int // events that no pass before brought
+	doubt  string
+	before int    // rows of the pass before
+	last   string // the doubt that the pass before left
+}
+
+// told is what a page says of the whole; -1 where it says nothing. All of it is
+// optional in the vendor's SDK (AuditRealtimeQueryResultsResponse).
+type told struct{ total, pages, size int }
+
+// read reads the interval once. It hands on all pages but the last one, which it
+// returns.
+func (p *passes) read(ctx context.Context, order string) (final audit.Page, err error) {
+	p.n++
+	p.before, p.tally, p.pages, p.fresh, p.doubt = p.rows, tally{}, 0, 0, ""
+	q := newQueryBody(p.r.stream.subject, p.i)
+	q.Sort[0].SortOrder = order
 	q.PageNumber, q.PageSize = 1, realtimePage
-	first := -1 // the total that the first page told
 	for ; q.PageNumber < maxPages; q.PageNumber++ {
-		req := &request{op: "POST " + realtimePath, method: http.MethodPost, path: realtimePath,
-			query: url.Values{"expand": {"user"}}, body: q.body(), purpose: r.Purpose}
-		if q.PageNumber == 1 {
-			req.ready = func() error { return cmp.Or(c.inRetention(r), c.inRealtime(i)) }
-		}
-		var total int
-		a, err := c.ask(ctx, req, func(a *answer) (err error) {
-			if _, err = a.entities(); err == nil {
-				total, err = a.number("total")
-			}
-			return err
-		})
+		a, said, err := p.c.realtimeRequest(ctx, p.r, p.i, q)
 		if tooLarge(err) {
 			if q.PageSize == 1 {
-				return false, &PageTooLargeError{Op: req.op, Limit: c.cfg.MaxBody, Err: err}
+				return audit.Page{}, &PageTooLargeError{Op: "POST " + realtimePath, Limit: p.c.cfg.MaxBody, Err: err}
 			}
 			// The page begins where two pages of half the size do. An odd size
 			// would begin in the middle of one.
@@ -69,32 +109,197 @@ func (c *Client) realtimePages(ctx context.Context, r *reading, i audit.Interval
 			continue
 		}
 		if err != nil {
-			return false, err
+			return audit.Page{}, err
 		}
-		if first < 0 {
-			first = total
-		}
-		size, page := q.PageSize, a.page()
-		if told, err := a.number("pageSize"); err == nil && told > 0 {
-			size = min(size, told)
-		}
-		if q.PageNumber == 1 { // it begins where any first page does
-			q.PageSize = size
-		}
-		more := q.PageNumber*q.PageSize < total
-		if total != first || size != q.PageSize || more && len(page.Events) < size {
+		page := a.page()
+		more := p.take(page.Events, said, &q)
+		if len(p.ids.ids) > maxIDs {
 			page.Release()
-			return true, nil
+			return audit.Page{}, p.unproven(fmt.Sprintf("it has more than %d events", maxIDs))
 		}
-		if err := r.hand(page, !more); err != nil || !more {
-			return false, err
+		if !more {
+			return page, nil
+		}
+		if err := p.r.hand(page, false); err != nil {
+			return audit.Page{}, err
 		}
 	}
-	return false, ErrEndless
+	return audit.Page{}, ErrEndless
+}
+
+// realtimeRequest gets one page and what it says of the whole.
+func (c *Client) realtimeRequest(ctx context.Context, r *reading, i audit.Interval, q queryBody) (*answer, told, error) {
+	req := &request{op: "POST " + realtimePath, method: http.MethodPost, path: realtimePath, attempts: r.Attempts,
+		query: url.Values{"expand": {"user"}}, body: q.encode(), purpose: r.Purpose}
+	if q.PageNumber == 1 {
+		req.ready = func() error { return cmp.Or(c.inRetention(r), c.inRealtime(i)) }
+	}
+	var said told
+	a, err := c.ask(ctx, req, func(a *answer) (err error) {
+		list, err := a.entities()
+		if err != nil {
+			return err
+		}
+		if said.total, err = a.optionalNumber("total"); err != nil {
+			return err
+		}
+		if said.pages, err = a.optionalNumber("pageCount"); err != nil {
+			return err
+		}
+		if said.size, err = a.optionalNumber("pageSize"); err != nil {
+			return err
+		}
+		if some := list.Elements(); said.total == 0 && some.Next() {
+			said.total = -1 // it was not counted
+		}
+		return nil
+	})
+	return a, said, err
+}
+
+// optionalNumber returns a member that is a whole number of 0 or more; -1 where
+// it is absent or null.
+func (a *answer) optionalNumber(name string) (int, error) {
+	switch a.doc.Root().Get(name).Kind() {
+	case jsonscan.Absent, jsonscan.Null:
+		return -1, nil
+	}
+	return a.number(name)
+}
+
+// take counts a page, and reports whether another one comes after it.
+func (p *passes) take(events []audit.Event, said told, q *queryBody) (more bool) {
+	if q.PageNumber == 1 {
+		if p.n > 1 && said.total != p.total {
+			p.ids = idSet{} // the events before do not count
+		}
+		p.total = said.total
+		if said.size > 0 { // an API that gives smaller pages numbers those
+			q.PageSize = min(q.PageSize, said.size)
+		}
+	}
+	switch {
+	case said.total < 0: // the first page told for all
+		said.total = p.total
+	case said.total == 0 && p.total < 0: // it was not counted
+		said.total = -1
+	}
+	n := len(events)
+	p.add(events)
+	p.fresh += p.ids.add(events)
+	p.told, p.size = said, q.PageSize
+	if n > 0 {
+		p.pages++
+	}
+	begins := (q.PageNumber - 1) * q.PageSize
+	ends := begins + q.PageSize
+	switch {
+	case said.total != p.total:
+		p.doubt = fmt.Sprintf("a total of %d became one of %d", p.total, said.total)
+	case said.size > 0 && said.size < q.PageSize && said.size != n:
+		p.doubt = fmt.Sprintf("a page size of %d became one of %d", q.PageSize, said.size)
+	case n > q.PageSize:
+		p.doubt = fmt.Sprintf("%d events on a page of %d", n, q.PageSize)
+	case p.total >= 0 && n < min(q.PageSize, p.total-begins):
+		p.doubt = fmt.Sprintf("page %d holds %d events where a total of %d leaves %d", q.PageNumber, n, p.total, min(q.PageSize, p.total-begins))
+	}
+	switch {
+	case p.doubt != "":
+		return false
+	case n == 0:
+		return false // nothing comes behind an empty page
+	case p.total >= 0 && ends < p.total, said.pages > q.PageNumber:
+		return true
+	case p.total >= 0:
+		return false
+	}
+	return n >= q.PageSize || said.size < 0 // without a size nobody knows whether a page is full
+}
+
+// verdict returns what speaks against the pass being whole, "" for nothing, and
+// whether to read the interval again.
+func (p *passes) verdict() (doubt string, again bool) {
+	distinct := len(p.ids.ids)
+	most := 1 + p.r.restarts()
+	if p.fresh > 0 && p.n > 1 {
+		most = max(most, mostPasses) // it gets somewhere
+	}
+	again = p.n < most
+	needed := (p.total + p.size - 1) / p.size
+	switch {
+	case p.doubt != "":
+		return p.doubt, again
+	case p.pages <= 1 && (p.total < 0 || p.rows == p.total):
+		return "", false // one answer, which is of one moment
+	case p.total < 0 && (p.n == 1 || p.rows != p.before || p.rows != distinct || p.fresh > 0):
+		return fmt.Sprintf("%d events on %d pages of which nobody tells how many there are", distinct, p.pages), again
+	case p.total < 0:
+		return "", false
+	case distinct != p.total:
+		return fmt.Sprintf("%d different events came of %d", distinct, p.total), again
+	case p.told.pages >= 0 && p.told.pages != needed:
+		return fmt.Sprintf("%d events are said to be on %d pages of %d", p.total, p.told.pages, p.size), again
+	}
+	return "", false
+}
+
+// suspicious reports whether what looks whole may have been cut.
+func (p *passes) suspicious() bool {
+	n := p.rows
+	return roundNumber(n) || p.c.cuts.known(n) || p.c.cuts.again(n, p.ids.fingerprint)
+}
+
+// prove looks for more events than came.
+func (p *passes) prove(ctx context.Context) error {
+	n := p.rows
+	if p.total < 0 {
+		if p.i.Length() > time.Millisecond {
+			return p.unproven(fmt.Sprintf("%d events, and nobody tells how many there are", n))
+		}
+		return p.fromTheEnd(ctx)
+	}
+	count := func(ctx context.Context, part audit.Interval) (int, error) {
+		q := newQueryBody(p.r.stream.subject, part)
+		q.PageNumber, q.PageSize = 1, probePage
+		a, said, err := p.c.realtimeRequest(ctx, p.r, part, q)
+		if err != nil {
+			return 0, err
+		}
+		a.free()
+		if said.total < 0 {
+			return 0, p.unproven("the total is told for some intervals only")
+		}
+		return said.total, nil
+	}
+	return p.c.proveCount(ctx, p.r, p.i, &p.tally, n, count, func() error { return p.fromTheEnd(ctx) })
+}
+
+// fromTheEnd reads the interval from its other end: a cut would be elsewhere.
+func (p *passes) fromTheEnd(ctx context.Context) error {
+	n := p.rows
+	final, err := p.read(ctx, descending)
+	if err != nil {
+		return err
+	}
+	if err := p.r.hand(final, false); err != nil {
+		return err
+	}
+	if p.doubt != "" {
+		return p.unproven(p.doubt)
+	}
+	if p.fresh > 0 || p.rows != n {
+		p.c.cuts.note(n)
+		return p.unproven(fmt.Sprintf("%d events from its begin, and others from its end", n))
+	}
+	return nil
+}
+
+func (p *passes) unproven(reason string) error {
+	return &UnprovenError{Op: "POST " + realtimePath, Interval: p.i, Reason: reason}
 }
 
 // errRealtimePast says that the interval begins before what realtime shows: it
-// had to wait for its turn, or for whoever took the pages before. It mends
+// had to wait for its turn, or for whoever took the pages before. It passes by
 // itself: with the next reading more is asked of the dialect query.
 var errRealtimePast = fmt.Errorf("realtime holds only %s, and the interval has waited for too long", traits[Realtime].retention)
 

@@ -24,6 +24,8 @@ type request struct {
 	query   url.Values
 	body    []byte // JSON
 	purpose audit.Purpose
+	// attempts bounds how often it is tried; 0 for as often as usual.
+	attempts int
 	// redirects says that an answer which points elsewhere is a good one.
 	redirects bool
 	// ready, where set, has the last word when the request's turn has come.
@@ -31,7 +33,7 @@ type request struct {
 }
 
 // userAgent names the product to the API's operators.
-const userAgent = "genesys-audit-connector"
+const userAgent = "genesys-audit-connector/"
 
 var errTimeout = errors.New("no whole answer in time")
 
@@ -90,14 +92,19 @@ func (c *Client) sendOnce(ctx context.Context, r *request) (a *answer, token str
 	a, err = c.exchange(httptrace.WithClientTrace(ctx, trace), r.op, req, c.cfg.MaxBody)
 	c.pacer.alsoSent(int(sends.Load()) - 1)
 	if a != nil {
-		c.clock.observe(a, true)
+		c.observe(a, true)
 		o = outcome{status: a.status, limit: readLimit(a.header)}
-		if o.status == http.StatusTooManyRequests {
+		if o.status == http.StatusTooManyRequests || o.status >= 400 && o.status < 500 && !c.apiError(a).own {
+			// Who stands in front of the API looks at all requests, not this one only.
 			o.retryAfter, o.hasRetry = readRetryAfter(a.header, c.Now())
 		}
 	}
 	c.counts.add(r.purpose, o.status)
 	if err != nil {
+		var fault *FaultError
+		if errors.As(err, &fault) {
+			fault.Reached = sends.Load() > 0
+		}
 		if a != nil {
 			a.free()
 		}
@@ -141,7 +148,7 @@ func (c *Client) exchange(ctx context.Context, op string, req *http.Request, lim
 		}
 		return &FaultError{Op: op, Err: plain(err)}
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", userAgent+c.cfg.Version)
 	req.Header.Set("Accept-Encoding", "gzip")
 	sent := time.Now()
 	resp, err := c.http.Do(req.WithContext(timed))
@@ -172,40 +179,45 @@ func plain(err error) error {
 	return err
 }
 
-// judge says what a status means.
+// judge returns what a status means: nil for a good one.
 func (c *Client) judge(op string, a *answer) error {
-	switch s := a.status; {
+	s := a.status
+	switch {
 	case s >= 200 && s < 300:
 		return nil
 	case s >= 300 && s < 400:
 		return &RedirectError{Op: op, Status: s, To: withoutQuery(a.header.Get("Location"))}
+	}
+	said := c.apiError(a)
+	wait, _ := readRetryAfter(a.header, c.Now())
+	switch {
+	case s == http.StatusRequestTimeout, s == http.StatusTooManyRequests, s == http.StatusTooEarly, s >= 500:
+		return &FaultError{Op: op, Reached: true, Err: &statusFault{status: s, code: said.code, correlation: said.correlation, wait: wait}}
+	case !said.own:
+		return &FaultError{Op: op, Err: &InterceptedError{Op: op, Status: s, ContentType: a.header.Get("Content-Type"), wait: wait}}
 	case s == http.StatusUnauthorized:
-		return &CredentialsError{By: op, Status: s, Code: c.said(a).code,
+		return &CredentialsError{By: op, Status: s, Code: said.code, Correlation: said.correlation,
 			Hint: "the API refuses a token that the login host has just given: do GENESYS_API_URL and GENESYS_LOGIN_URL belong to the same region?"}
 	case s == http.StatusForbidden:
-		said := c.said(a)
-		return &CredentialsError{By: op, Status: s, Code: said.code, Hint: "the OAuth client lacks the permission audits:audit:view (scope audits:readonly; Audit > Audit > View in the role); the API says: " + said.message}
-	case s == http.StatusRequestTimeout, s == http.StatusTooManyRequests, s == http.StatusTooEarly, s >= 500:
-		wait, _ := readRetryAfter(a.header, c.Now())
-		return &FaultError{Op: op, Err: &statusFault{status: s, code: c.said(a).code, wait: wait}}
-	default:
-		said := c.said(a)
-		return &StatusError{Op: op, Status: s, Code: said.code, Message: said.message, Hint: hintFor(s)}
+		return &CredentialsError{By: op, Status: s, Code: said.code, Correlation: said.correlation,
+			Hint: "the OAuth client lacks the permission audits:audit:view (scope audits:readonly; Audit > Audit > View in the role); the API says: " + said.message}
 	}
+	return &StatusError{Op: op, Status: s, Code: said.code, Message: said.message, Hint: hintFor(s), Correlation: said.correlation}
 }
 
 // statusFault is a status that passes.
 type statusFault struct {
-	status int
-	code   string
-	wait   time.Duration // what Retry-After asks for
+	status      int
+	code        string
+	correlation string
+	wait        time.Duration // what Retry-After asks for
 }
 
 func (e *statusFault) Error() string {
 	if e.code == "" {
-		return fmt.Sprintf("%d %s", e.status, http.StatusText(e.status))
+		return fmt.Sprintf("%d %s%s", e.status, http.StatusText(e.status), correlated(e.correlation))
 	}
-	return fmt.Sprintf("%d %s", e.status, e.code)
+	return fmt.Sprintf("%d %s%s", e.status, e.code, correlated(e.correlation))
 }
 
 func hintFor(status int) string {
@@ -218,13 +230,22 @@ func hintFor(status int) string {
 	return ""
 }
 
-// saying is what the API says about a failure.
-type saying struct{ code, message string }
+// apiError is what an answer says about a failure.
+type apiError struct {
+	code, message, correlation string
+	// own says that nothing speaks against the API itself having given the answer:
+	// {"message","code","status","contextId",…}, or a header ININ-Correlation-Id
+	// (GENESYS-API.md, "Errors"). An empty body tells nothing but for a 403, for
+	// which the API always says what is missing.
+	own bool
+}
 
-func (c *Client) said(a *answer) saying {
+func (c *Client) apiError(a *answer) apiError {
+	e := apiError{correlation: a.correlation(&c.secrets)}
 	root, err := a.document()
 	if err != nil {
-		return saying{}
+		e.own = e.correlation != "" || len(a.body) == 0 && a.status != http.StatusForbidden
+		return e
 	}
 	text := func(names ...string) string {
 		for _, name := range names {
@@ -234,7 +255,12 @@ func (c *Client) said(a *answer) saying {
 		}
 		return ""
 	}
-	return saying{text("code", "error"), text("message", "error_description", "description")}
+	if id := text("contextId"); id != "" {
+		e.correlation = id
+	}
+	e.code, e.message = text("code", "error"), text("message", "error_description", "description")
+	e.own = e.code != "" || e.message != "" || e.correlation != ""
+	return e
 }
 
 // withoutQuery is where a URL points to, without what it carries.

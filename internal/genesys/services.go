@@ -1,6 +1,7 @@
 package genesys
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,69 +28,98 @@ type mapping map[string]map[string][]string
 // service too: its 14 days, less what a request may wait for its turn.
 const realtimeReach = 14*day - time.Hour
 
-// survey is both mappings.
-type survey struct{ query, realtime mapping }
+// mappings are both; a nil one says that its dialect is not served.
+type mappings struct{ query, realtime mapping }
 
 // chooseServices makes a stream of each service that is to be read.
 func (c *Client) chooseServices(ctx context.Context, purpose audit.Purpose) (streams []*stream, spoken string, err error) {
 	c.pacer.setLimit(c.limit(Query))
-	s, err := c.survey(ctx, purpose)
+	fresh, err := c.askMappings(ctx, purpose)
 	if err != nil {
 		return nil, "", err
 	}
-	services, err := c.selected(s)
+	c.noteNew(fresh)
+	m := c.settle(fresh)
+	services, err := c.selected(m)
 	if err != nil {
 		return nil, "", err
 	}
-	c.noteNew(s)
 	for _, service := range services {
-		streams = append(streams, c.serviceStream(s, service))
+		streams = append(streams, c.serviceStream(m, service))
 	}
 	var dialects []string
-	if s.realtime != nil {
+	if m.realtime != nil {
 		dialects = append(dialects, string(Realtime))
 	}
-	if s.query != nil {
+	if m.query != nil {
 		dialects = append(dialects, string(Query))
 	}
 	return streams, strings.Join(dialects, "+"), nil
 }
 
-// survey asks for the mappings of the dialects that are configured.
-func (c *Client) survey(ctx context.Context, purpose audit.Purpose) (s survey, err error) {
+// askMappings asks for the mappings of the dialects that are configured. A
+// mapping without any service is no answer: whoever believed it would read
+// nothing, and report nothing. Only realtime may have none where query has all.
+func (c *Client) askMappings(ctx context.Context, purpose audit.Purpose) (m mappings, err error) {
 	d := c.cfg.Dialect
 	if d != Realtime {
-		if s.query, err = c.mapping(ctx, queryPath+"/servicemapping", purpose); err != nil && (d != Auto || !notServed(err)) {
-			return s, err
+		err = c.confirm(ctx, c.withoutQuery, func() (err error) {
+			m.query, err = c.mapping(ctx, queryPath+"/servicemapping", purpose, false)
+			return err
+		})
+		if err != nil && (d != Auto || !notServed(err)) {
+			return m, err
 		}
 	}
 	if d != Query {
 		var missing error
-		if s.realtime, missing = c.mapping(ctx, realtimePath+"/servicemapping", purpose); missing != nil && (d != Auto || !notServed(missing)) {
-			return s, missing
+		m.realtime, missing = c.mapping(ctx, realtimePath+"/servicemapping", purpose, m.query != nil)
+		if missing != nil && (d != Auto || !notServed(missing)) {
+			return m, missing
 		}
 	}
-	if s.query == nil && s.realtime == nil {
-		return s, fmt.Errorf("no dialect is served, are GENESYS_REGION and GENESYS_API_URL right? %w", err)
+	if m.query == nil && m.realtime == nil {
+		return m, fmt.Errorf("no dialect is served, are GENESYS_REGION and GENESYS_API_URL right? %w", err)
 	}
-	return s, nil
+	return m, nil
 }
 
-func (c *Client) mapping(ctx context.Context, path string, purpose audit.Purpose) (mapping, error) {
+// withoutQuery returns how long it has to last that query has no mapping, where
+// nothing is known yet that settle would keep: without query less is read, and
+// not as far back.
+func (c *Client) withoutQuery(err error) time.Duration {
+	c.mu.Lock()
+	settled := c.mappings.query != nil || c.mappings.realtime != nil
+	c.mu.Unlock()
+	if settled || c.cfg.Dialect != Auto {
+		return 0
+	}
+	return withoutDialect(err, c.knows(Auto))
+}
+
+// mapping asks for one mapping. An empty one counts as none, where it may be empty.
+func (c *Client) mapping(ctx context.Context, path string, purpose audit.Purpose, mayBeEmpty bool) (mapping, error) {
 	req := &request{op: "GET " + path, method: http.MethodGet, path: path, purpose: purpose}
 	var m mapping
 	a, err := c.ask(ctx, req, func(a *answer) (err error) {
-		m, err = readMapping(a)
+		if m, err = readMapping(a); err == nil && len(m) == 0 && !mayBeEmpty {
+			err = a.malformed("it names no service")
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.free()
+	if len(m) == 0 {
+		return nil, nil
+	}
 	return m, nil
 }
 
-// readMapping reads {"services":[{"name","entities":[{"name","actions":[…]}]}]}.
+// readMapping reads {"services":[{"name","entities":[{"name","actions":[…]}]}]},
+// whose members some organisations call serviceName, entityTypes and entityType
+// (GENESYS-API.md, "What live organisations show").
 func readMapping(a *answer) (mapping, error) {
 	root, err := a.document()
 	if err != nil {
@@ -102,13 +132,13 @@ func readMapping(a *answer) (mapping, error) {
 	m := mapping{}
 	for s := services.Elements(); s.Next(); {
 		entities := map[string][]string{}
-		for e := s.Value().Get("entities").Elements(); e.Next(); {
-			name := e.Value().Get("name").Text()
+		for e := cmp.Or(s.Value().Get("entities"), s.Value().Get("entityTypes")).Elements(); e.Next(); {
+			name := cmp.Or(e.Value().Get("name"), e.Value().Get("entityType")).Text()
 			for act := e.Value().Get("actions").Elements(); act.Next(); {
 				entities[name] = append(entities[name], act.Value().Text())
 			}
 		}
-		if name := s.Value().Get("name"); name.Kind() == jsonscan.String && name.Text() != "" {
+		if name := cmp.Or(s.Value().Get("name"), s.Value().Get("serviceName")); name.Kind() == jsonscan.String && name.Text() != "" {
 			m[name.Text()] = entities
 		}
 	}
@@ -116,16 +146,16 @@ func readMapping(a *answer) (mapping, error) {
 }
 
 // served lists the services of both mappings.
-func (s survey) served() []string {
-	all := slices.Concat(slices.Collect(maps.Keys(s.query)), slices.Collect(maps.Keys(s.realtime)))
+func (m mappings) served() []string {
+	all := slices.Concat(slices.Collect(maps.Keys(m.query)), slices.Collect(maps.Keys(m.realtime)))
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
 // selected is the services to read. One that is served in another case is an
 // error; one that is not served yet is left out, and read once it is.
-func (c *Client) selected(s survey) ([]string, error) {
-	served := s.served()
+func (c *Client) selected(m mappings) ([]string, error) {
+	served := m.served()
 	if len(c.cfg.Services) == 0 {
 		return served, nil
 	}
@@ -154,9 +184,9 @@ func (c *Client) selected(s survey) ([]string, error) {
 
 // serviceStream is how a service is read: recent events by realtime, the rest
 // by query, as far as each serves it.
-func (c *Client) serviceStream(s survey, service string) *stream {
-	_, byQuery := s.query[service]
-	_, byRealtime := s.realtime[service]
+func (c *Client) serviceStream(m mappings, service string) *stream {
+	_, byQuery := m.query[service]
+	_, byRealtime := m.realtime[service]
 	st := &stream{subject: service, Stream: audit.Stream{Name: string(c.cfg.Dialect) + ":" + service, MaxWindow: traits[Query].window}}
 	switch {
 	case byQuery && byRealtime:
@@ -190,9 +220,9 @@ func (c *Client) readBoth(ctx context.Context, r *reading) error {
 }
 
 // noteNew logs the services and actions that have appeared since the last look.
-func (c *Client) noteNew(s survey) {
+func (c *Client) noteNew(m mappings) {
 	seen := make(map[string]bool)
-	for _, m := range []mapping{s.query, s.realtime} {
+	for _, m := range []mapping{m.query, m.realtime} {
 		for service, entities := range m {
 			for entity, actions := range entities {
 				for _, action := range actions {
@@ -210,17 +240,26 @@ func (c *Client) noteNew(s survey) {
 	}
 	for _, what := range slices.Sorted(maps.Keys(seen)) {
 		if !before[what] {
-			c.log.Info("the API has something new to audit", zap.String("service_entity_action", what))
+			c.log.Info("new audit action discovered", zap.String("service_entity_action", what))
 		}
 	}
 }
 
 // Changed looks whether there are services that appeared, went, or are served in
-// other dialects since Open; then Open names other streams, or reads them
-// otherwise. It asks nothing where the dialect has no services.
+// other dialects since Open, and whether auditlogs came or went; then Open names
+// other streams, or reads them otherwise. Call it once a minute: what goes counts
+// only when that has lasted.
 func (c *Client) Changed(ctx context.Context) (bool, error) {
-	if spoken := c.API(); spoken == "" || spoken == string(Auditlogs) {
+	switch c.API() {
+	case "":
 		return false, nil
+	case string(Auditlogs):
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.cfg.Dialect == Auto && c.gone.over(lastingTime), nil
+	}
+	if c.cfg.Dialect == Auto && c.lookForAuditlogs(ctx) {
+		return true, nil
 	}
 	streams, _, err := c.chooseServices(ctx, audit.Sweep)
 	if err != nil {

@@ -39,7 +39,7 @@ func TestTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			c.patience.faults, c.patience.first = 2, 2
+			c.patience.faults, c.patience.backoff.First = 2, 2
 			if !tc.untrusted {
 				c.http.Transport.(*http.Transport).TLSClientConfig.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 			}
