@@ -25,6 +25,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Say what can be said of the code without running it
 	scripts/lint
+	scripts/lint-test
 
 .PHONY: test
 test: ## Test what needs no other component

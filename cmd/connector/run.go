@@ -8,8 +8,6 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"golang.org/x/term"
 
 	"genesys-audit-connector/internal/sandbox"
 )
@@ -57,23 +55,6 @@ func runCommand(c *cobra.Command, _ []string) error {
 // wrongConfiguration is an error that another configuration mends, one line for each variable.
 func wrongConfiguration(err error) error {
 	return usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\n\"connector run --help\" describes every variable.", err)}
-}
-
-// newLogger writes JSON, or lines for people where the output is a terminal.
-func newLogger(cfg Log, out *os.File) *zap.Logger {
-	encoder := zap.NewProductionEncoderConfig()
-	encoder.TimeKey, encoder.EncodeTime = "time", zapcore.RFC3339NanoTimeEncoder
-	encoder.EncodeDuration = zapcore.StringDurationEncoder
-	encoder.EncodeCaller = nil
-	form := zapcore.NewJSONEncoder(encoder)
-	if cfg.Format == "console" || cfg.Format == "" && term.IsTerminal(int(out.Fd())) {
-		encoder.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00")
-		encoder.EncodeLevel = zapcore.CapitalLevelEncoder
-		form = zapcore.NewConsoleEncoder(encoder)
-	}
-	core := zapcore.NewCore(form, zapcore.Lock(out), cfg.Level)
-	// What repeats is thinned out: after ten equal messages in a second, every hundredth.
-	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 10, 100))
 }
 
 // newSandbox is for tests and for docker-compose: it is not part of the product's interface.
