@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -25,8 +26,11 @@ import (
 // scene is a simulated organisation, a Kafka, and the settings of a connector between them.
 type scene struct {
 	testing.TB
-	child   *child // the last one spawned
-	unseen  int    // visible events that no reading meets any more: verify finds those
+	child   *child        // the last one spawned
+	log     *os.File      // of a connector in this process; nil: standard error
+	addr    string        // of its status page
+	over    chan struct{} // closed when it has ended
+	unseen  int           // visible events that no reading meets any more: verify finds those
 	world   *sandbox.Server
 	brokers []string
 	env     map[string]string
@@ -73,7 +77,7 @@ func (s *scene) start(settings ...func(*app)) (a *app, stop func() error) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	a, err = newApp(cfg, newLogger(cfg.Log, os.Stderr))
+	a, err = newApp(cfg, newLogger(cfg.Log, cmp.Or(s.log, os.Stderr)))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -84,9 +88,11 @@ func (s *scene) start(settings ...func(*app)) (a *app, stop func() error) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	s.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- a.runOn(ctx, l) }() // ends with ctx
+	ended, over := make(chan error, 1), make(chan struct{})
+	s.over = over
+	go func() { ended <- a.runOn(ctx, l); close(over) }() // ends with ctx
 	stop = sync.OnceValue(func() error { cancel(); defer a.close(); return <-ended })
 	s.Cleanup(func() { _ = stop() })
 	return a, stop

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"net/http"
 	"sync"
 )
@@ -43,7 +44,36 @@ func document(o object) *answer { return jsonAnswer(http.StatusOK, appendJSON(ni
 func failure(status int, code, message string) *answer {
 	return jsonAnswer(status, appendJSON(nil, obj(
 		"message", message, "code", code, "status", status,
-		"contextId", "5a0d6e7c-0000-4000-8000-000000000000", "details", array{}, "errors", array{})))
+		"contextId", noContext, "details", array{}, "errors", array{})))
+}
+
+// noContext stands for the id of an error until correlate gives it one.
+const noContext = "5a0d6e7c-0000-4000-8000-000000000000"
+
+// ours reports whether the answer is the API's own, not that of something before it.
+func (a *answer) ours() bool { return a.header.Get("Content-Type") == "application/json" }
+
+// correlate gives an answer of the API the id that support asks for first, in a
+// header and, where it is an error, in the body too.
+func (o *Org) correlate(a *answer) string {
+	if !a.ours() {
+		return ""
+	}
+	d := roll(o.world.seed^0x696e696e, o.answers.Add(1))
+	id := string(d.uuid(nil))
+	a.with("ININ-Correlation-Id", id)
+	if a.status >= 300 {
+		a.body = bytes.Replace(a.body, []byte(noContext), []byte(id), 1)
+	}
+	return id
+}
+
+// firewall is the refusal of something between client and API.
+func firewall() *answer {
+	a := &answer{status: http.StatusForbidden, header: http.Header{}}
+	a.body = []byte("<html><head><title>Request blocked</title></head>\n" +
+		"<body><h1>403 Forbidden</h1><p>This request was blocked by the security rules.</p></body></html>\n")
+	return a.with("Content-Type", "text/html")
 }
 
 // gateway is the page of something between client and API.

@@ -25,7 +25,7 @@ func (o *Org) auditlogs(c *call) *answer {
 	if refusal != nil {
 		return refusal
 	}
-	oldest := c.now.Add(-o.options.Retention).UnixMilli()
+	oldest := o.eventTime().Add(-o.options.Retention).UnixMilli()
 	if q.from < oldest {
 		o.stats.violate(func(v *Violations) { v.OutsideRetention++ })
 		q.start = later(q.start, place{at: oldest})
@@ -43,6 +43,7 @@ func (o *Org) auditlogs(c *call) *answer {
 		q.start = o.journal.before(q.start, q.from, c.fault.events(), q.match)
 	}
 	page, more := o.journal.page(q.start, q.until, q.pageSize, q.match)
+	page, more = o.cappedPage(c, q, page, more)
 	if len(page) == q.pageSize && q.vary().chance(0.3) {
 		more = true // a last page that is full may promise one that is empty
 	}

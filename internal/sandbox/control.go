@@ -16,7 +16,8 @@ import (
 //	GET    /sandbox/stats       Stats
 //	GET    /sandbox/requests    []Request
 //	POST   /sandbox/faults      one Fault or a list of them
-//	DELETE /sandbox/faults      disarms all
+//	DELETE /sandbox/faults      disarms all (?kind=cap&kind=ties: those of these kinds)
+//	POST   /sandbox/clock       {"shift":"3h","events":false}: ClockError from now on
 //	POST   /sandbox/emit        an Emission; answers the keys of the new events
 //	POST   /sandbox/late        {"probability":0.3,"min":"1s","max":"1m"}: Lateness from now on
 //	POST   /sandbox/credentials {"clientId","clientSecret"}: from now on
@@ -26,7 +27,8 @@ func (o *Org) controls() {
 	o.mux.HandleFunc("GET /sandbox/stats", func(w http.ResponseWriter, _ *http.Request) { reply(w, o.Stats()) })
 	o.mux.HandleFunc("GET /sandbox/requests", func(w http.ResponseWriter, _ *http.Request) { reply(w, o.Requests()) })
 	o.mux.HandleFunc("POST /sandbox/faults", o.controlFaults)
-	o.mux.HandleFunc("DELETE /sandbox/faults", func(w http.ResponseWriter, _ *http.Request) { o.ClearFaults() })
+	o.mux.HandleFunc("DELETE /sandbox/faults", o.controlClear)
+	o.mux.HandleFunc("POST /sandbox/clock", o.controlClock)
 	o.mux.HandleFunc("POST /sandbox/emit", o.controlEmit)
 	o.mux.HandleFunc("POST /sandbox/late", o.controlLate)
 	o.mux.HandleFunc("POST /sandbox/credentials", o.controlCredentials)
@@ -83,6 +85,16 @@ type sentFault struct {
 	RetryAfter duration `json:"retryAfter"`
 	Delay      duration `json:"delay"`
 	Shift      duration `json:"shift"`
+	Longer     duration `json:"longer"`
+	Older      duration `json:"older"`
+	For        duration `json:"for"`
+}
+
+func (s sentFault) fault() Fault {
+	f := s.Fault
+	f.RetryAfter, f.Delay, f.Shift = time.Duration(s.RetryAfter), time.Duration(s.Delay), time.Duration(s.Shift)
+	f.Longer, f.Older, f.For = time.Duration(s.Longer), time.Duration(s.Older), time.Duration(s.For)
+	return f
 }
 
 func (o *Org) controlFaults(w http.ResponseWriter, r *http.Request) {
@@ -99,10 +111,27 @@ func (o *Org) controlFaults(w http.ResponseWriter, r *http.Request) {
 	}
 	list := make([]Fault, len(sent))
 	for i, s := range sent {
-		list[i] = s.Fault
-		list[i].RetryAfter, list[i].Delay, list[i].Shift = time.Duration(s.RetryAfter), time.Duration(s.Delay), time.Duration(s.Shift)
+		list[i] = s.fault()
 	}
 	understood(w, o.Inject(list...))
+}
+
+func (o *Org) controlClear(_ http.ResponseWriter, r *http.Request) {
+	var kinds []FaultKind
+	for _, kind := range r.URL.Query()["kind"] {
+		kinds = append(kinds, FaultKind(kind))
+	}
+	o.ClearFaults(kinds...)
+}
+
+func (o *Org) controlClock(w http.ResponseWriter, r *http.Request) {
+	var e struct {
+		Shift  duration `json:"shift"`
+		Events bool     `json:"events"`
+	}
+	if understood(w, json.NewDecoder(r.Body).Decode(&e)) {
+		o.SetClock(ClockError{Shift: time.Duration(e.Shift), Events: e.Events})
+	}
 }
 
 // Emission asks for events from another process: Count ordinary ones, or
@@ -127,7 +156,7 @@ func (o *Org) controlEmit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.At.IsZero() {
-		e.At = o.now()
+		e.At = o.eventTime()
 	}
 	keys := o.EmitAt(e.At, time.Duration(e.Delay), e.Count)
 	keys = append(keys, o.EmitGrants(e.Grants)...)

@@ -14,6 +14,9 @@
 // Where to look:
 //
 //	fault.go      every fault that can be injected, one constant each
+//	scope.go      which requests a fault is about: a service, an interval, its length, its age, what the answer holds
+//	condition.go  faults beside others: caps, ties, what realtime leaves out, mappings
+//	clock.go      a clock that is wrong
 //	oddity.go     every odd event that can be made, by name
 //	org.go        Options: what the organisation is like
 //	emit.go       making events: Emit, Backfill, Run, lateness

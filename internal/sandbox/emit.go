@@ -48,7 +48,7 @@ func (m *maker) keep(body []byte) []byte {
 
 // Emit makes n events that happen now and returns the keys by which a consumer
 // of dialect auditlogs knows them.
-func (o *Org) Emit(n int) []string { return o.EmitAt(o.now(), 0, n) }
+func (o *Org) Emit(n int) []string { return o.EmitAt(o.eventTime(), 0, n) }
 
 // EmitAt makes n events that happened at a time. They become visible when delay
 // has passed from now, or later, as SetLateness says.
@@ -60,10 +60,17 @@ func (o *Org) EmitAt(at time.Time, delay time.Duration, n int) []string {
 	})
 }
 
-// EmitGrants makes n events by which somebody is granted a role.
+// EmitGrants makes n events of now by which somebody is granted a role.
 func (o *Org) EmitGrants(n int) []string {
+	now := o.eventTime()
+	return o.BackfillGrants(n, now, now)
+}
+
+// BackfillGrants makes n such events spread over [from, to): many of one service.
+func (o *Org) BackfillGrants(n int, from, to time.Time) []string {
+	start, span := from.UnixMilli(), uint64(max(to.Sub(from).Milliseconds(), 1))
 	return o.create(n, func(e *event, d *dice) {
-		e.at = o.now().UnixMilli()
+		e.at = start + int64(d.next()%span)
 		e.scene, e.actor = pick(d, o.world.grants), pick(d, o.world.admins)
 	})
 }
@@ -128,7 +135,7 @@ func (o *Org) Run(ctx context.Context, rate float64) {
 			o.Emit(int(owed))
 			owed -= float64(int(owed))
 			if luck.chance(0.002) {
-				o.EmitBulk(o.now(), 20+luck.n(200))
+				o.EmitBulk(o.eventTime(), 20+luck.n(200))
 			}
 		}
 	}

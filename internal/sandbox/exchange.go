@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"io"
@@ -19,6 +20,10 @@ type call struct {
 	now      time.Time
 	sent     []byte // the request's body
 	fault    *Fault // nil: all goes well
+	org      *Org
+	asks     *scope // see scopeOf
+
+	correlation string // the answer's ININ-Correlation-Id, "" where it has none
 }
 
 const maxRequestBody = 1 << 20
@@ -41,13 +46,14 @@ func (c *call) laterPage() bool {
 func (o *Org) serve(w http.ResponseWriter, r *http.Request, endpoint Endpoint, respond func(*call) *answer) {
 	o.stats.enter()
 	defer o.stats.leave()
-	c := &call{Request: r, endpoint: endpoint, now: o.now()}
+	c := &call{Request: r, endpoint: endpoint, now: o.now(), org: o}
 	c.sent, _ = io.ReadAll(io.LimitReader(r.Body, maxRequestBody))
 	o.journal.reveal(c.now.UnixMilli())
 	pause(r.Context(), o.options.Latency)
 
 	a := o.decide(c, respond)
 	defer a.release()
+	c.correlation = o.correlate(a)
 	o.stats.record(c, a)
 	o.deliver(w, c, a)
 }
@@ -75,7 +81,15 @@ func (o *Org) decide(c *call, respond func(*call) *answer) *answer {
 	if c.endpoint != EndpointToken && c.endpoint != EndpointDownload && !o.tokens.valid(bearer(c.Request), c.now) {
 		return failure(http.StatusUnauthorized, "bad.credentials", "Invalid login credentials.").merge(quota)
 	}
-	return respond(c).merge(quota)
+	a := respond(c)
+	if f := o.faults.poison(c, a); f != nil {
+		c.fault = f
+		if spoilt := o.instead(c, limit); spoilt != nil {
+			a.release()
+			a = spoilt
+		}
+	}
+	return a.merge(quota)
 }
 
 // merge adds headers that the answer does not have.
@@ -114,7 +128,9 @@ func (o *Org) instead(c *call, limit *limiter) *answer {
 	case Hang:
 		return &answer{hang: true}
 	case HTML:
-		return gateway(http.StatusOK)
+		return gateway(cmp.Or(f.Status, http.StatusOK))
+	case Firewall:
+		return firewall().with("Retry-After", f.retryAfter(c.now))
 	case EmptyBody:
 		return jsonAnswer(http.StatusOK, nil)
 	case NoEntities:
@@ -157,7 +173,7 @@ func (o *Org) deliver(w http.ResponseWriter, c *call, a *answer) {
 		reset(w)
 	}
 	header := w.Header()
-	header.Set("Date", c.now.UTC().Format(http.TimeFormat))
+	header.Set("Date", o.date(c.now).UTC().Format(http.TimeFormat))
 	for name, values := range a.header {
 		header[name] = values
 	}
@@ -178,6 +194,9 @@ func (o *Org) deliver(w http.ResponseWriter, c *call, a *answer) {
 func (o *Org) transmit(w http.ResponseWriter, c *call, a *answer) bool {
 	f := c.fault
 	body := a.body
+	if readable := func(*Fault) bool { return a.ours() && len(a.body) > 0 }; o.condition(c, readable, BOM) != nil {
+		body = append([]byte("\ufeff"), body...)
+	}
 	if o.compresses(c, a) {
 		body = compress(body)
 		w.Header().Set("Content-Encoding", "gzip")

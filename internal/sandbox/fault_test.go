@@ -57,6 +57,14 @@ var requestFaults = map[string]struct {
 	"redirect": {Fault{Kind: Redirect}, func(r received) bool {
 		return r.status == 302 && strings.HasPrefix(r.header.Get("Location"), "/api/v2/auditlogs?")
 	}, false},
+	"firewall": {Fault{Kind: Firewall, RetryAfter: 7 * time.Second}, func(r received) bool {
+		return r.status == 403 && r.header.Get("Retry-After") == "7" && !json.Valid(r.body) && r.header.Get("ININ-Correlation-Id") == ""
+	}, false},
+	"HTML with a status": {Fault{Kind: HTML, Status: 400}, func(r received) bool { return r.status == 400 && !json.Valid(r.body) }, false},
+	"byte order mark": {Fault{Kind: BOM}, func(r received) bool {
+		rest, marked := bytes.CutPrefix(r.body, []byte("\xef\xbb\xbf"))
+		return marked && whole(received{status: r.status, body: rest})
+	}, true},
 	"token expired":   {Fault{Kind: ExpireToken}, status(401), false},
 	"trickle":         {Fault{Kind: Trickle, Delay: time.Millisecond}, whole, true},
 	"slow":            {Fault{Kind: Slow, Delay: time.Millisecond}, whole, true},
@@ -127,6 +135,8 @@ func TestEveryFaultKindIsTested(t *testing.T) {
 		ExpirePageToken: true, Repeat: true, MovingPages: true, StuckPage: true, EmptyPage: true, // below
 		QueryFailed: true, QueryCancelled: true, QueryStuck: true, // query_test.go
 		ResultsExpired: true, ResultsRedirect: true, ResultsDownload: true,
+		QuerySlow: true, Cap: true, CapRepeat: true, CapTotal: true, CapPages: true, Ties: true, // condition_test.go
+		NoTotal: true, NoPageCount: true, ShortPage: true, EmptyMapping: true, LacksService: true,
 	}
 	for _, test := range requestFaults {
 		tested[test.fault.Kind] = true

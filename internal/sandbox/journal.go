@@ -91,6 +91,18 @@ func (j *journal) page(from place, until int64, limit int, match func(*event) bo
 	return page, false
 }
 
+// count is how many matching events lie from a place to another.
+func (j *journal) count(from, until place, match func(*event) bool) (n int) {
+	j.mu.RLock()
+	defer j.mu.RUnlock()
+	for i := j.search(from); i < len(j.seen) && j.seen[i].precedes(until); i++ {
+		if match(j.seen[i]) {
+			n++
+		}
+	}
+	return n
+}
+
 // before steps back over n matching events, not further than to a time: the
 // place from which they would be shown again.
 func (j *journal) before(p place, from int64, n int, match func(*event) bool) place {

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -108,6 +109,10 @@ type Org struct {
 	faults  faults
 	jobs    jobs
 	stats   statistics
+
+	tangle     tangle
+	answers    atomic.Uint64
+	clockError atomic.Pointer[ClockError]
 
 	taxonomy *vocabulary
 

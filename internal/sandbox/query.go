@@ -44,7 +44,8 @@ type job struct {
 	asked     inquiry
 	submitted time.Time
 	fate      FaultKind // how it ends, where not well
-	found     []*event  // fixed when it is first seen to have succeeded
+	slow      time.Duration
+	found     []*event // fixed when it is first seen to have succeeded
 	done      bool
 }
 
@@ -152,7 +153,7 @@ func (o *Org) submit(c *call) *answer {
 	if refusal != nil {
 		return refusal
 	}
-	if q.from < c.now.Add(-o.options.QueryRetention).UnixMilli() {
+	if q.from < o.eventTime().Add(-o.options.QueryRetention).UnixMilli() {
 		o.stats.violate(func(v *Violations) { v.OutsideRetention++ })
 	}
 	o.jobs.mu.Lock()
@@ -169,6 +170,8 @@ func (o *Org) submit(c *call) *answer {
 		switch c.fault.Kind {
 		case QueryFailed, QueryCancelled, QueryStuck:
 			j.fate = c.fault.Kind
+		case QuerySlow:
+			j.slow = c.fault.Delay
 		}
 	}
 	o.jobs.byID[j.id] = j
@@ -197,14 +200,14 @@ func (o *Org) state(j *job, now time.Time) string {
 	switch {
 	case elapsed < o.options.QueryDelay/2:
 		return "Queued"
-	case elapsed < o.options.QueryDelay, j.fate == QueryStuck:
+	case elapsed < o.options.QueryDelay+j.slow, j.fate == QueryStuck:
 		return "Running"
 	case j.fate == QueryFailed:
 		return "Failed"
 	case j.fate == QueryCancelled:
 		return "Cancelled"
 	case !j.done:
-		j.found = o.find(&j.asked, now.Add(-o.options.QueryRetention).UnixMilli())
+		j.found = o.find(&j.asked, o.eventTime().Add(-o.options.QueryRetention).UnixMilli())
 		j.done = true
 	}
 	return "Succeeded"
@@ -260,19 +263,21 @@ func (o *Org) results(c *call) *answer {
 		}
 		start = int(n[1])
 	}
-	large := o.options.DownloadOver > 0 && len(j.found) > o.options.DownloadOver
+	found := o.capped(c, j.found)
+	large := o.options.DownloadOver > 0 && len(found) > o.options.DownloadOver
 	switch {
 	case c.fault.is(ResultsRedirect), large && params.Get("allowRedirect") == "true":
 		return failure(http.StatusFound, "found", "The results are a file.").with("Location", o.downloadURL(j, shape))
 	case c.fault.is(ResultsDownload), large:
 		return document(obj("id", j.id, "downloadUrl", o.downloadURL(j, shape)))
 	}
-	end := min(start+size, len(j.found))
+	start = min(start, len(found))
+	end := min(start+size, len(found))
 	cursor := ""
-	if end < len(j.found) {
+	if end < len(found) {
 		cursor = o.seal("c", j.number, uint64(end), uint64(c.now.UnixMilli()))
 	}
-	return o.resultsPage(j, j.found[start:end], size, cursor, shape)
+	return o.resultsPage(j, found[start:end], size, cursor, shape)
 }
 
 func shapeOf(expand string) form {

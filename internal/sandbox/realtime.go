@@ -22,19 +22,20 @@ func (o *Org) realtime(c *call) *answer {
 	if q.PageNumber < 1 || q.PageSize < 1 || q.PageSize > queryMaxPage {
 		return badRequest("pageNumber is from 1, pageSize 1 to 500")
 	}
-	oldest := c.now.Add(-RealtimeRetention).UnixMilli()
+	oldest := o.eventTime().Add(-RealtimeRetention).UnixMilli()
 	if q.from < oldest {
 		o.stats.violate(func(v *Violations) { v.OutsideRetention++ })
 		return badRequest("interval begins more than 14 days ago")
 	}
-	found := o.find(&q, oldest)
-	start := len(found)
-	if before := q.PageNumber - 1; before <= len(found)/q.PageSize { // so the product cannot overflow
-		start = min(before*q.PageSize, len(found))
+	page := o.numbered(c, &q, o.tied(c, o.find(&q, oldest)))
+	head := obj("pageSize", q.PageSize, "pageNumber", q.PageNumber)
+	if o.condition(c, always, NoTotal) == nil {
+		head = append(head, member{"total", page.total})
 	}
-	page := found[start:min(start+q.PageSize, len(found))]
-	return o.entities(obj("pageSize", q.PageSize, "pageNumber", q.PageNumber, "total", len(found),
-		"pageCount", (len(found)+q.PageSize-1)/q.PageSize), page, shapeOf(c.URL.Query().Get("expand")))
+	if o.condition(c, always, NoPageCount) == nil {
+		head = append(head, member{"pageCount", page.pages})
+	}
+	return o.entities(head, page.events, shapeOf(c.URL.Query().Get("expand")))
 }
 
 // pageNumber is the one that a body asks for.

@@ -34,6 +34,8 @@ type Request struct {
 	Status   int       `json:"status"`          // 0: no answer
 	Fault    FaultKind `json:"fault,omitempty"` // which may have spoilt the answer on its way
 	Entities int       `json:"entities"`
+
+	CorrelationID string `json:"correlationId,omitempty"` // that the answer named
 }
 
 // requestsKept bounds the memory of single requests.
@@ -73,7 +75,7 @@ func (s *statistics) record(c *call, a *answer) {
 	}
 	s.requests[c.endpoint][a.status]++
 	s.entities += len(a.shown)
-	r := Request{At: c.now, Endpoint: c.endpoint, Query: c.URL.RawQuery, Status: a.status, Entities: len(a.shown)}
+	r := Request{At: c.now, Endpoint: c.endpoint, Query: c.URL.RawQuery, Status: a.status, Entities: len(a.shown), CorrelationID: c.correlation}
 	if c.fault != nil {
 		r.Fault = c.fault.Kind
 	}

@@ -71,8 +71,13 @@ func (v *vocabulary) realtime() taxonomy {
 	return known
 }
 
-func (o *Org) serviceMapping(*call) *answer  { return document(o.taxonomy.all().document()) }
-func (o *Org) realtimeMapping(*call) *answer { return document(o.taxonomy.realtime().document()) }
+func (o *Org) serviceMapping(c *call) *answer {
+	return document(o.flapped(c, o.taxonomy.all()).document())
+}
+
+func (o *Org) realtimeMapping(c *call) *answer {
+	return document(o.flapped(c, o.taxonomy.realtime()).document())
+}
 
 func (t taxonomy) document() object {
 	services := array{}
