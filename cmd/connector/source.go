@@ -10,6 +10,7 @@ import (
 
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/web"
 )
 
@@ -24,11 +25,7 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
 		Trouble: func(op string, err error) {
-			if err == nil {
-				a.stats.Succeeded(op)
-				return
-			}
-			a.stats.Failed(op, err)
+			a.health.Report(health.Subject{Kind: health.API, Op: op}, err)
 		},
 	}
 	if g.RefreshToken.IsSet() {
@@ -75,7 +72,7 @@ func (a *app) framing(ctx context.Context) ([]byte, error) {
 		return nil, nil
 	}
 	var id int
-	err := a.persist(ctx, "schema registry", func() error {
+	err := a.untilDone(ctx, health.Subject{Kind: health.Registry, Op: "schema registry"}, func() error {
 		registry, err := codec.NewRegistry(codec.RegistryOptions{
 			URL: c.URL, Username: c.Username.Value(), Password: c.Password.Value(), AutoRegister: c.AutoRegister,
 		})

@@ -81,6 +81,9 @@ func (s *Sink) Totals() (changes, problems, unknown int) {
 // Recent are the values of the newest change records committed, newest first.
 func (s *Sink) Recent() [][]byte { return s.recent.newest() }
 
+// Capacity is how much a step should hold.
+func (s *Sink) Capacity() (events, bytes int) { return 4000, 2 << 20 }
+
 // retryPause is the pause before a step that was refused for a passing reason is written again.
 const retryPause = 250 * time.Millisecond
 

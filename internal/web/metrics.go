@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/health"
 )
 
 // maxLabelValues is the most series that names from the API may make; the rest are counted as "other".
@@ -154,14 +156,14 @@ func (e emitter) process(s *Snapshot) {
 	if s.ClockKnown {
 		e.put(clockOffset, s.ClockOffset.Seconds())
 	}
-	kinds := make(map[Kind]int)
+	kinds := make(map[health.Kind]int)
 	for _, f := range s.lasting() {
-		if !slices.Contains(Kinds, f.Kind) {
-			f.Kind = Other
+		if !slices.Contains(health.Kinds, f.Kind) {
+			f.Kind = health.Other
 		}
 		kinds[f.Kind]++
 	}
-	for _, k := range Kinds {
+	for _, k := range health.Kinds {
 		e.put(failing, float64(kinds[k]), string(k))
 	}
 }
