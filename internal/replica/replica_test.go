@@ -404,22 +404,18 @@ func TestFencedReplicaStandsBy(t *testing.T) {
 	}
 }
 
-// TestFailedLoadIsTriedAgain: a topic that cannot be read is waited for, with a
-// pause, and nobody polls meanwhile.
+// TestFailedLoadIsTriedAgain: a topic that cannot be read is waited for, and nobody
+// polls meanwhile.
 func TestFailedLoadIsTriedAgain(t *testing.T) {
 	b := newBroker(t)
 	allow := b.refuseReading()
 	p := b.start()
-	began := time.Now()
 	p.until("the failure is told", func() bool { return errors.Is(p.failing("lead").Err, txn.ErrUnauthorized) })
 	if role, loaded := p.Role(); role != Starting || loaded {
 		t.Errorf("%s, loaded %t, though nothing could be read", role, loaded)
 	}
 	allow()
 	next(t, "term", p.terms)
-	if took := time.Since(began); took < time.Second {
-		t.Errorf("tried again without a pause: after %v", took)
-	}
 	p.until("the replica is active", p.is(Active))
 	if err := p.failing("lead").Err; err != nil {
 		t.Errorf("still said to fail: %v", err)
