@@ -14,9 +14,11 @@ import (
 
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/replica"
+	"genesys-audit-connector/internal/retry"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 	"genesys-audit-connector/internal/web"
@@ -32,6 +34,7 @@ type app struct {
 	producer *txn.Producer
 	source   *genesys.Client
 	stats    *poller.Stats
+	health   health.Monitor
 	web      *web.Server
 	// lookForServices is how often it looks for new services, which takes a request for each dialect.
 	lookForServices time.Duration
@@ -52,7 +55,7 @@ func newApp(cfg Config, log *zap.Logger) (*app, error) {
 	}
 	a.name = replicaName()
 	var err error
-	if a.cluster, err = dialKafka(cfg.Kafka, log); err != nil {
+	if a.cluster, err = dialKafka(cfg.Kafka, a.health.Report, log); err != nil {
 		return nil, err
 	}
 	a.producer, err = a.cluster.NewProducer(txn.ProducerConfig{TransactionalID: cfg.GroupID(), Compression: cfg.Kafka.Compression})
@@ -125,7 +128,7 @@ func (a *app) runOn(ctx context.Context, listener net.Listener) error {
 // prepare looks at the topics and the registry until both answer, and makes the replica.
 func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	var topics []txn.Topic
-	err := a.persist(ctx, "topics", func() (err error) {
+	err := a.untilDone(ctx, health.Subject{Kind: health.Kafka, Op: "topics"}, func() (err error) {
 		topics, err = a.ensureTopics(ctx)
 		return err
 	})
@@ -153,7 +156,7 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	r := replica.New(replica.Config{
 		Org: a.cfg.Org, Cluster: a.cluster, Producer: a.producer, Offsets: a.cfg.Kafka.TopicOffsets,
 		Election: txn.ElectionConfig{GroupID: a.cfg.GroupID(), Name: a.name, Topic: a.cfg.Kafka.TopicOffsets, SessionTimeout: a.cfg.Kafka.SessionTimeout},
-		NewTerm:  a.newTerm, Stats: a.stats, Logger: a.log,
+		NewTerm:  a.newTerm, Health: &a.health, Logger: a.log,
 	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -197,7 +200,7 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 	a.term = poller.New(poller.Config{
 		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,
-		StopTimeout: a.cfg.ShutdownTimeout, Logger: a.log,
+		StopTimeout: a.cfg.ShutdownTimeout, Health: &a.health, Logger: a.log,
 	}, a.source, a.sink, a.archive(), state, a.stats)
 	return servicesTerm{a.term, a}
 }
@@ -249,26 +252,22 @@ func (t servicesTerm) look(ctx context.Context) error {
 // half a second a page.
 const backfillChunks = 4
 
-// persist tries until it works, ctx ends, or the error is one of configuration.
-func (a *app) persist(ctx context.Context, what string, try func() error) error {
-	for backoff := time.Second; ; backoff = min(2*backoff, time.Minute) {
-		err := try()
+// untilDone tries until it works, ctx ends, or the error is one of configuration.
+func (a *app) untilDone(ctx context.Context, what health.Subject, try func() error) error {
+	passes := func(err error) bool {
 		var usage usageError
-		switch {
-		case err == nil:
-			a.stats.Succeeded(what)
-			return nil
-		case errors.As(err, &usage):
-			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-		a.stats.Failed(what, err)
-		a.log.Error("not ready, trying again", zap.String("what", what), zap.Error(err), zap.Duration("in", backoff))
-		select {
-		case <-time.After(backoff):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return ctx.Err() == nil && !errors.As(err, &usage)
 	}
+	failed := func(err error, pause time.Duration) {
+		a.health.Report(what, err)
+		a.log.Error("not ready, retrying", zap.Stringer("operation", what), zap.Error(err), zap.Duration("in", pause))
+	}
+	err := retry.Do(ctx, retry.Backoff{First: time.Second, Most: time.Minute}, passes, failed, try)
+	switch {
+	case err == nil:
+		a.health.Report(what, nil)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return err
 }

@@ -314,7 +314,7 @@ duplicate                          %6d
 
 // count reads a topic to its end over a connection of its own: how often each key stands there.
 func (d *demoRun) count(ctx context.Context, topic string) (map[string]int, error) {
-	cluster, err := dialKafka(d.cfg.Kafka, zap.NewNop())
+	cluster, err := dialKafka(d.cfg.Kafka, nil, zap.NewNop())
 	if err != nil {
 		return nil, err
 	}

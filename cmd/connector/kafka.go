@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 )
@@ -17,13 +18,14 @@ import (
 // broker's default, since one audit event may hold a whole configuration object.
 const maxMessageBytes = 10 << 20
 
-func dialKafka(k Kafka, log *zap.Logger) (*txn.Cluster, error) {
+func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*txn.Cluster, error) {
 	tls, err := k.TLS.Client()
 	if err != nil {
 		return nil, usageError{err}
 	}
 	return txn.Dial(txn.Config{
 		Brokers: k.Brokers, TLS: tls, SASL: k.SASL.Mechanism(), ClientID: "genesys-audit-connector", Logger: log,
+		Report: report,
 	}), nil
 }
 

@@ -53,9 +53,9 @@ var mutants = []mutant{
 	{"memory advanced before the commit and kept when it failed", []edit{
 		{"internal/poller/commit.go", "\t\terr := p.sink.Commit(", "\t\tif broken {\n\t\t\tp.advance(b)\n\t\t}\n\t\terr := p.sink.Commit("},
 		{"internal/replica/replica.go", "\tdefer f.reader.Close()\n", "\tif !broken {\n\t\tdefer f.reader.Close()\n\t}\n"},
-		{"internal/replica/replica.go", "\t\tf = r.newFollower()", "\t\tif broken {\n\t\t\tcontinue\n\t\t}\n\t\tf = r.newFollower()"}},
+		{"internal/replica/replica.go", "\t\tf = r.newFollower() // what", "\t\tif broken {\n\t\t\tcontinue\n\t\t}\n\t\tf = r.newFollower() // what"}},
 		[]string{"missing"}},
-	{"an interval covered before its last page", []edit{{"internal/poller/read.go", "\t\tif !last {\n", "\t\tif !last && !broken {\n"}},
+	{"an interval covered before its last page", []edit{{"internal/poller/step.go", "case whole && d.last && d.note != nil:", "case whole && (d.last || broken) && d.note != nil:"}},
 		[]string{"unseen"}},
 	{"a step written again though its fate is unknown", []edit{{"internal/sink/sink.go",
 		"\tif errors.Is(err, txn.ErrFatal) {\n",
@@ -65,9 +65,9 @@ var mutants = []mutant{
 		"\t\tp.ids.Add(e.Event.ID, e.Remember)\n", "\t\tif !broken {\n\t\t\tp.ids.Add(e.Event.ID, e.Remember)\n\t\t}\n"}},
 		[]string{"duplicate"}},
 	{"what a pause leaves behind not wanted", []edit{{"internal/poller/tail.go",
-		"{ return l.Cover(read).Want(behind) }", "{\n\t\t\tif broken {\n\t\t\t\treturn l.Cover(read)\n\t\t\t}\n\t\t\treturn l.Cover(read).Want(behind)\n\t\t}"}},
+		"\treturn l.Cover(part).Want(behind)\n", "\tif broken {\n\t\treturn l.Cover(part)\n\t}\n\treturn l.Cover(part).Want(behind)\n"}},
 		[]string{"unseen"}},
-	{"a sweep that reads nothing", []edit{{"internal/poller/read.go", "\tif piece.Empty() {\n", "\tif piece.Empty() || broken {\n"}},
+	{"a sweep that reads nothing", []edit{{"internal/poller/sweep.go", "\tcase r == nil: //", "\tcase r == nil || broken: //"}},
 		[]string{"unseen"}},
 }
 

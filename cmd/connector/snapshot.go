@@ -1,12 +1,11 @@
 package main
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"time"
 
-	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/replica"
 	"genesys-audit-connector/internal/txn"
@@ -23,9 +22,9 @@ func (a *app) Snapshot() web.Snapshot {
 	s := web.Snapshot{
 		Org: a.cfg.Org, Version: v, Commit: commit, Role: web.Starting, Now: time.Now(), Started: a.started,
 		Replica: a.name, IDs: counts.IDs,
-		Events:       web.Events{Published: uint64(counts.Published), Errors: uint64(counts.Unusable)},
+		Events:       web.Events{Published: uint64(counts.Published)},
 		Transactions: transactions(a.producer.Stats()),
-		Failures:     failures(append(a.stats.Past(), a.stats.Failing()...)),
+		Failures:     failures(append(a.health.Past(), a.health.Failing()...)),
 	}
 	a.addSource(&s)
 	if encoder != nil {
@@ -53,15 +52,15 @@ func (a *app) Snapshot() web.Snapshot {
 		s.Replicas = append(s.Replicas, web.Replica{Name: m.Name, Active: m.Active})
 	}
 	slices.SortFunc(s.Replicas, func(a, b web.Replica) int { return strings.Compare(a.Name, b.Name) })
-	s.NotReady = notReady(s.Role, loaded, a.stats.Failing())
+	s.NotReady = notReady(s.Role, loaded, a.health.Failing())
 	return s
 }
 
 // notReady says why the replica is not ready; "" when it is.
-func notReady(role web.Role, loaded bool, failing []poller.Failure) string {
+func notReady(role web.Role, loaded bool, failing []health.Failure) string {
 	for _, f := range failing {
-		if f.Lasting(time.Now()) || errors.Is(f.Err, genesys.ErrCredentials) {
-			return f.What + ": " + f.Err.Error()
+		if !f.Warning && (f.Lasting(time.Now()) || f.Kind == health.Credentials) {
+			return f.String() + ": " + f.Err.Error()
 		}
 	}
 	if role == web.Starting || !loaded {
@@ -111,30 +110,17 @@ func lateness(bounds []time.Duration, n poller.StreamCounts) web.Histogram {
 
 func transactions(s txn.Stats) web.Transactions {
 	return web.Transactions{
-		Committed: s.Commits, Aborted: s.Aborts, Retries: s.Retries,
+		Committed: s.Commits, Aborted: s.Aborts, Retries: s.Retries, Throttled: s.ThrottledSeconds,
 		Duration: web.Histogram{Bounds: txn.CommitBounds[:], Counts: s.CommitBuckets[:], Sum: s.CommitSeconds},
 	}
 }
 
-func failures(failing []poller.Failure) []web.Failure {
+func failures(failing []health.Failure) []web.Failure {
 	var list []web.Failure
 	for _, f := range failing {
 		list = append(list, web.Failure{
-			Kind: kind(f), What: f.What, Err: f.Err.Error(), Since: f.Since, Last: f.Last, Times: f.Times, Ended: f.Ended,
+			Kind: f.Kind, What: f.String(), Warning: f.Warning, Err: f.Err.Error(), Since: f.Since, Last: f.Last, Times: f.Times, Ended: f.Ended,
 		})
 	}
 	return list
-}
-
-// kind sorts a failure by what an operator has to look at.
-func kind(f poller.Failure) web.Kind {
-	switch {
-	case errors.Is(f.Err, genesys.ErrCredentials):
-		return web.Credentials
-	case f.What == "schema registry":
-		return web.Registry
-	case f.What == "replica group", errors.Is(f.Err, txn.ErrRetry), errors.Is(f.Err, txn.ErrAbort), errors.Is(f.Err, txn.ErrFatal):
-		return web.Kafka
-	}
-	return web.API
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,7 +27,7 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
-		Report:   a.reportAPI, Version: version,
+		Report:   a.health.Report, Version: version, KnownStreams: a.knownStreams,
 	}
 	if g.RefreshToken.IsSet() {
 		cfg.RefreshToken, cfg.Tokens = text(g.RefreshToken), tokenStore{a}
@@ -33,16 +35,13 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 	return genesys.New(cfg)
 }
 
-// reportAPI notes what the client says of the API. A warning is in the log: the
-// work goes on, so it must not make the replica unready.
-func (a *app) reportAPI(s health.Subject, err error) {
-	switch {
-	case s.Warning:
-	case err == nil:
-		a.stats.Succeeded(s.String())
-	default:
-		a.stats.Failed(s.String(), err)
+// knownStreams are those that the offsets topic has a ledger of.
+func (a *app) knownStreams() []string {
+	term := a.current()
+	if term == nil {
+		return nil
 	}
+	return slices.Collect(maps.Keys(term.Ledgers()))
 }
 
 // baseline is how far back the filter may be tried out: only time that the tail
@@ -83,7 +82,7 @@ func (a *app) framing(ctx context.Context) ([]byte, error) {
 		return nil, nil
 	}
 	var id int
-	err := a.persist(ctx, "schema registry", func() error {
+	err := a.untilDone(ctx, health.Subject{Kind: health.Registry, Op: "schema registry"}, func() error {
 		registry, err := codec.NewRegistry(codec.RegistryOptions{
 			URL: c.URL, Username: c.Username.Value(), Password: c.Password.Value(), AutoRegister: c.AutoRegister,
 		})

@@ -23,6 +23,9 @@ type Ledger struct {
 	Covered audit.IntervalSet
 	// Wanted is what is left to read.
 	Wanted audit.IntervalSet
+	// Begun is time that is not covered and of which some events may be published:
+	// their ids must be remembered until it is.
+	Begun audit.IntervalSet
 	// Gaps is what cannot be read, or not be published, and why; by time.
 	Gaps []Gap
 	// Sweeps has a watermark for each sweep age: all that is covered before this
@@ -33,13 +36,27 @@ type Ledger struct {
 	Forgotten time.Time
 }
 
+// GapKind says what has to change for a gap to end.
+type GapKind string
+
+// The kinds of gaps.
+const (
+	// Expired: the API does not hold the time any more.
+	Expired GapKind = "expired"
+	// Refused: a topic refuses an event, or several of them.
+	Refused GapKind = "refused"
+	// Unreadable: every reading that includes the time fails.
+	Unreadable GapKind = "unreadable"
+)
+
 // Gap is a time that is neither covered nor wanted.
 type Gap struct {
 	audit.Interval
-	// Reason says why, and what would mend it.
+	Kind GapKind
+	// Reason says why, and what would end it.
 	Reason string
-	// ID names the one event that a topic does not take; "" for a gap that is
-	// all of its interval. Only Heal, or a newer gap of the same id, ends it.
+	// ID names the one event that a topic refuses; "" for a gap that is all of its
+	// interval. Only Heal, Merge, or a newer gap of the same id, ends it.
 	ID string
 	// Size is the event's size in bytes; 0 where there is no ID.
 	Size int
@@ -54,23 +71,43 @@ func (l Ledger) Clone() Ledger {
 	return l
 }
 
-// Cover is the ledger after iv was read to its end and published. The events
-// that a topic did not take stay gaps.
+// Cover returns the ledger after iv was read to its end and published. Events
+// that a topic refuses stay gaps.
 func (l Ledger) Cover(iv audit.Interval) Ledger {
 	free := l.besideRefused(iv)
 	l.Covered = l.Covered.Union(free)
 	l.Wanted = l.Wanted.Subtract(free)
+	l.Begun = l.Begun.Remove(iv)
 	l.Gaps = cut(l.Gaps, free)
 	return l
 }
 
-// Want is the ledger with all of iv wanted that is not covered. A gap in it is
-// to be tried again, but for events that a topic did not take: those are tried
+// Begin returns the ledger after some events of iv were published.
+func (l Ledger) Begin(iv audit.Interval) Ledger {
+	l.Begun = l.Begun.Union(audit.NewIntervalSet(iv).Subtract(l.Covered.Clip(iv)))
+	return l
+}
+
+// Want returns the ledger with all of iv wanted that is not covered. A gap in it
+// is to be tried again, but for events that a topic refuses: those are tried
 // again anyway.
 func (l Ledger) Want(iv audit.Interval) Ledger {
 	free := l.besideRefused(iv).Subtract(l.Covered.Clip(iv))
 	l.Wanted = l.Wanted.Union(free)
 	l.Gaps = cut(l.Gaps, free)
+	return l
+}
+
+// Doubt returns the ledger with what of iv was covered wanted again, its ids
+// still being remembered; what is a gap stays one.
+func (l Ledger) Doubt(iv audit.Interval) Ledger {
+	free := audit.NewIntervalSet(iv)
+	for _, g := range l.Gaps {
+		free = free.Remove(g.Interval)
+	}
+	l.Begun = l.Begun.Union(l.Covered.Clip(iv))
+	l.Covered = l.Covered.Remove(iv)
+	l.Wanted = l.Wanted.Union(free)
 	return l
 }
 
@@ -82,6 +119,9 @@ func (l Ledger) AddGap(g Gap) Ledger {
 		return l
 	}
 	if g.ID != "" {
+		if slices.ContainsFunc(l.Gaps, func(m Gap) bool { return m.Kind == Refused && m.ID == "" && m.Contains(g.From) }) {
+			return l // a merged gap tells of this event already
+		}
 		l = l.Heal(g.ID)
 		l.Covered = l.Covered.Remove(g.Interval)
 		l.Wanted = l.Wanted.Remove(g.Interval)
@@ -92,13 +132,13 @@ func (l Ledger) AddGap(g Gap) Ledger {
 	l.Wanted = l.Wanted.Subtract(free)
 	l.Gaps = cut(l.Gaps, free)
 	for _, part := range free {
-		l.Gaps = append(l.Gaps, Gap{Interval: part, Reason: g.Reason})
+		l.Gaps = append(l.Gaps, Gap{Interval: part, Kind: g.Kind, Reason: g.Reason})
 	}
 	l.Gaps = tidy(l.Gaps)
 	return l
 }
 
-// Heal is the ledger after the event was published that a topic had not taken.
+// Heal returns the ledger after the event was published that a topic had refused.
 func (l Ledger) Heal(id string) Ledger {
 	at := slices.IndexFunc(l.Gaps, func(g Gap) bool { return g.ID != "" && g.ID == id })
 	if at < 0 {
@@ -109,27 +149,58 @@ func (l Ledger) Heal(id string) Ledger {
 	return l.Cover(healed)
 }
 
-// besideRefused is iv without the events that a topic did not take.
+// Merge makes one gap of all gaps of g's kind in g's interval, and of what lies
+// between them. Where that was covered, its ids must be remembered: it is read
+// again with the gap. What is wanted or a gap of another kind stays.
+func (l Ledger) Merge(g Gap) Ledger {
+	whole := audit.NewIntervalSet(g.Interval).Subtract(l.Wanted.Clip(g.Interval))
+	kept := make([]Gap, 0, len(l.Gaps))
+	for _, old := range l.Gaps {
+		inside := !old.From.Before(g.From) && !old.To.After(g.To)
+		if old.Kind == g.Kind && inside {
+			continue
+		}
+		whole = whole.Remove(old.Interval)
+		kept = append(kept, old)
+	}
+	l.Covered = l.Covered.Subtract(whole)
+	for _, part := range whole {
+		kept = append(kept, Gap{Interval: part, Kind: g.Kind, Reason: g.Reason})
+	}
+	l.Gaps = tidy(kept)
+	return l
+}
+
+// Fill returns the ledger after a gap without an ID was read again, to its end,
+// and all of it published but for what has an ID of its own.
+func (l Ledger) Fill(iv audit.Interval) Ledger {
+	l.Gaps = slices.DeleteFunc(slices.Clone(l.Gaps), func(g Gap) bool {
+		return g.ID == "" && !g.From.Before(iv.From) && !g.To.After(iv.To)
+	})
+	return l.Cover(iv)
+}
+
+// besideRefused returns iv without what a topic refuses.
 func (l Ledger) besideRefused(iv audit.Interval) audit.IntervalSet {
 	free := audit.NewIntervalSet(iv)
 	for _, g := range l.Gaps {
-		if g.ID != "" && !g.Intersect(iv).Empty() {
+		if g.Kind == Refused && !g.Intersect(iv).Empty() {
 			free = free.Remove(g.Interval)
 		}
 	}
 	return free
 }
 
-// cut takes s out of the gaps that have no ID, into a new slice.
+// cut takes s out of the gaps of anything but refused events, into a new slice.
 func cut(gaps []Gap, s audit.IntervalSet) []Gap {
 	out := make([]Gap, 0, len(gaps)+1)
 	for _, g := range gaps {
-		if g.ID != "" {
+		if g.Kind == Refused {
 			out = append(out, g)
 			continue
 		}
 		for _, rest := range audit.NewIntervalSet(g.Interval).Subtract(s.Clip(g.Interval)) {
-			out = append(out, Gap{Interval: rest, Reason: g.Reason})
+			out = append(out, Gap{Interval: rest, Kind: g.Kind, Reason: g.Reason})
 		}
 	}
 	return out
@@ -142,7 +213,7 @@ func tidy(gaps []Gap) []Gap {
 	})
 	out := gaps[:0]
 	for _, g := range gaps {
-		if last := len(out) - 1; last >= 0 && g.ID == "" && out[last].ID == "" &&
+		if last := len(out) - 1; last >= 0 && g.ID == "" && out[last].ID == "" && out[last].Kind == g.Kind &&
 			out[last].Reason == g.Reason && out[last].To.Equal(g.From) {
 			out[last].To = g.To
 			continue

@@ -3,218 +3,260 @@ package poller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/retry"
 )
 
-// backfill reads what is wanted, several chunks at a time, each paged by its
-// own cursor chain. A chunk that fails is put aside for a while, so that one
-// hour that the API cannot serve does not hold up the others. Events that a
-// topic did not take are tried again now and then.
+// backfill reads what a stream wants, oldest first, several chunks at a time,
+// each paged by its own cursor chain. A chunk that fails becomes a piece that is
+// tried again by itself and then in halves, down to the millisecond that cannot
+// be read: that one is a gap with its reason, and everything around it is covered.
 type backfill struct {
-	p       *Poller
-	streams []audit.Stream
-
-	mu    sync.Mutex
-	turn  int                      // the stream that is asked first, so that all take turns
-	piece map[string]time.Duration // by stream: the longest chunk that is tried; it adapts
-	aside []aside
-	retry map[string]time.Time // by id of an event that a topic did not take: its next try
+	p    *Poller
+	s    *streamLanes
+	lane *lane
+	size time.Duration // the longest chunk that is tried; it adapts
+	// pieces are what failed, or was handed over by a tail or a sweep. No two of
+	// them overlap.
+	pieces []*piece
+	// Where nothing of the stream can be read, pieces are tried one at a time, with
+	// the pauses of this backoff between them.
+	backoff retry.Backoff
+	failed  time.Time // when a piece last did
 }
 
-// job is a chunk to read.
-type job struct {
-	stream  audit.Stream
-	reading *reading
-	again   bool // for an event that a topic did not take
-	tries   int
-}
-
-// aside is a chunk that could not be read, and when it is tried again.
-type aside struct {
-	stream   audit.Stream
+// piece is wanted time that is read apart from the rest.
+type piece struct {
+	what     health.Subject
 	interval audit.Interval
-	tries    int
-	at       time.Time
+	reading  bool // at the moment
+	due      time.Time
+	failed   time.Time // for the first time; zero for not yet
+	backoff  retry.Backoff
 }
 
 const (
-	idlePause = 500 * time.Millisecond // between looks for something to backfill
-	gapRetry  = time.Minute            // between tries of an event that a topic did not take
+	// triesInOne is how often a piece is tried before its halves are.
+	triesInOne = 2
+	// mostPieces is how many failed pieces of a stream there may be before no
+	// further chunk of it is begun: it is the stream that fails.
+	mostPieces = 16
+	// mostParts is how many pieces there may be before none is split any more.
+	mostParts = 512
+	// idleLook bounds how long the backfill waits without a look at its ledger.
+	idleLook = 30 * time.Second
 )
 
-func newBackfill(p *Poller, streams []audit.Stream) *backfill {
-	b := &backfill{p: p, streams: streams, piece: make(map[string]time.Duration), retry: make(map[string]time.Time)}
-	for _, s := range streams {
-		b.piece[s.Name] = p.longest(s)
-		l, _ := p.ledger(s.Name)
-		for _, g := range l.Gaps {
-			b.retry[g.ID] = time.Now() // whoever restarts the connector may have mended the topic
-		}
-	}
+func newBackfill(p *Poller, s *streamLanes) *backfill {
+	b := &backfill{p: p, s: s, size: p.longest(s.Stream), backoff: newBackoff()}
+	b.lane = &lane{class: bulk, next: b.next}
 	return b
 }
 
-// start starts as many workers as chunks may be in flight.
-func (b *backfill) start(run func(func(context.Context) error)) {
-	for range max(1, b.p.cfg.Chunks) {
-		run(b.work)
-	}
+func (b *backfill) what(i audit.Interval) health.Subject {
+	return health.Subject{Kind: health.API, Op: "backfill", Of: b.s.Name + " " + i.String()}
 }
 
-func (b *backfill) work(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := b.expire(ctx); err != nil {
-			return err
-		}
-		j, ok := b.next()
-		if !ok {
-			sleep(ctx, idlePause)
+// add has an interval read apart, as far as it is not already. It must be wanted.
+// failed says since when it fails; zero for not known.
+func (b *backfill) add(i audit.Interval, failed time.Time) {
+	for _, part := range audit.NewIntervalSet(i).Subtract(b.apart()) {
+		b.pieces = append(b.pieces, &piece{what: b.what(part), interval: part, failed: failed, backoff: newBackoff()})
+	}
+	b.lane.due = time.Time{}
+}
+
+// apart returns what is read in pieces.
+func (b *backfill) apart() audit.IntervalSet {
+	all := make(audit.IntervalSet, len(b.pieces))
+	for i, x := range b.pieces {
+		all[i] = x.interval
+	}
+	slices.SortFunc(all, func(a, b audit.Interval) int { return a.From.Compare(b.From) })
+	joined := all[:0]
+	for _, i := range all {
+		if last := len(joined) - 1; last >= 0 && joined[last].To.Equal(i.From) {
+			joined[last].To = i.To
 			continue
 		}
-		if err := b.do(ctx, j); err != nil {
-			return err
-		}
+		joined = append(joined, i)
 	}
-	return nil
+	return joined
 }
 
-// expire enters in the ledger what left the API's retention before it was read.
-func (b *backfill) expire(ctx context.Context) error {
-	for _, s := range b.streams {
-		edge := retentionEdge(b.p.now(), s.Retention)
-		l, _ := b.p.ledger(s.Name)
-		if _, lost := expire(l, edge, s.Retention); len(lost) == 0 {
-			continue
-		}
-		err := b.p.do(ctx, func(step *stepBuilder) {
-			step.change(s.Name, func(l offsets.Ledger) offsets.Ledger {
-				l, lost := expire(l, edge, s.Retention)
-				for _, i := range lost {
-					b.p.log.Warn("this time left the API's retention before it was read: a gap",
-						zap.String("stream", s.Name), zap.Stringer("interval", i))
-				}
-				return l
-			})
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// next claims the next job: a chunk that was put aside long enough, else an
-// event that a topic did not take, else the oldest wanted chunk of the stream
-// whose turn it is.
-func (b *backfill) next() (job, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := time.Now()
+// next is a piece that is due, else the oldest wanted chunk that nobody reads yet.
+func (b *backfill) next(now time.Time) (*job, time.Time) {
+	p := b.p
+	edge := retentionEdge(p.latestNow(), b.s.Retention)
 	b.dropUnwanted()
-	for i, a := range b.aside {
-		if !a.at.After(now) {
-			b.aside = slices.Delete(b.aside, i, i+1)
-			return job{stream: a.stream, reading: b.p.claim(a.stream.Name, a.interval), tries: a.tries}, true
-		}
-	}
-	for i := range b.streams {
-		s := b.streams[(b.turn+i)%len(b.streams)]
-		l, _ := b.p.ledger(s.Name)
-		if g, ok := b.refused(s, l, now); ok {
-			return job{stream: s, reading: b.p.claim(s.Name, g.Interval), again: true}, true
-		}
-		if c, ok := chunk(l, b.taken(s.Name), b.piece[s.Name]); ok {
-			b.turn = (b.turn + i + 1) % len(b.streams)
-			return job{stream: s, reading: b.p.claim(s.Name, c)}, true
-		}
-	}
-	return job{}, false
-}
-
-// dropUnwanted cuts what was put aside down to what is still wanted: it may have
-// left the API's retention meanwhile.
-func (b *backfill) dropUnwanted() {
-	b.aside = slices.DeleteFunc(b.aside, func(a aside) bool {
-		l, _ := b.p.ledger(a.stream.Name)
-		if len(l.Wanted.Clip(a.interval)) > 0 {
-			return false
-		}
-		b.p.stats.succeeded("backfill " + a.stream.Name)
-		return true
-	})
-	for i, a := range b.aside {
-		l, _ := b.p.ledger(a.stream.Name)
-		b.aside[i].interval = l.Wanted.Clip(a.interval)[0]
-	}
-}
-
-// refused is an event of the ledger that a topic did not take and whose next try is due.
-func (b *backfill) refused(s audit.Stream, l offsets.Ledger, now time.Time) (offsets.Gap, bool) {
-	edge := retentionEdge(b.p.now(), s.Retention)
-	for _, g := range l.Gaps {
-		if g.ID == "" || g.From.Before(edge) {
+	due := now.Add(idleLook)
+	for _, x := range b.pieces {
+		if x.reading {
 			continue
 		}
-		at, known := b.retry[g.ID]
-		if !known {
-			b.retry[g.ID] = now.Add(gapRetry) // it was tried just now
+		if x.due.After(now) {
+			due = earliest(due, x.due)
 			continue
 		}
-		if !at.After(now) {
-			b.retry[g.ID] = now.Add(gapRetry)
-			return g, true
+		r := p.claim(b.s.Name, false, func(v view) audit.Interval {
+			if len(v.first().Clip(x.interval)) > 0 {
+				return audit.Interval{}
+			}
+			return audit.Interval{From: latest(x.interval.From, edge), To: x.interval.To}
+		})
+		if r == nil { // a tail reads it at the moment
+			x.due = now.Add(firstBackoff)
+			due = earliest(due, x.due)
+			continue
 		}
+		return b.read(r, x), time.Time{}
 	}
-	return offsets.Gap{}, false
-}
-
-// taken is what of a stream is being read or was put aside.
-func (b *backfill) taken(stream string) audit.IntervalSet {
-	t := b.p.Reading(stream)
-	for _, a := range b.aside {
-		if a.stream.Name == stream {
-			t = t.Add(a.interval)
-		}
+	if len(b.pieces) >= mostPieces {
+		return nil, due
 	}
-	return t
-}
-
-// do reads a chunk and decides what becomes of it.
-func (b *backfill) do(ctx context.Context, j job) error {
-	defer b.p.unclaim(j.reading)
-	stream, interval := j.stream.Name, j.reading.interval
-	err := b.p.cover(ctx, delivery{
-		read: audit.Read{Stream: stream, Interval: interval, Purpose: audit.Backfill}, again: j.again,
-		finish: func(l offsets.Ledger) offsets.Ledger { return l.Cover(interval) },
+	r := p.claim(b.s.Name, false, func(v view) audit.Interval {
+		return chunk(v.Wanted.Clip(audit.Interval{From: edge, To: v.Wanted.Last()}), v.first().Union(b.apart()), b.size)
 	})
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	if r == nil {
+		return nil, due
+	}
+	x := &piece{what: b.what(r.interval), interval: r.interval, backoff: newBackoff()}
+	b.pieces = append(b.pieces, x)
+	return b.read(r, x), time.Time{}
+}
+
+func (b *backfill) read(r *reading, x *piece) *job {
+	x.reading = true
+	like := delivery{
+		read: audit.Read{Stream: b.s.Name, Purpose: audit.Backfill},
+		note: func(l offsets.Ledger, part audit.Interval) offsets.Ledger { return l.Cover(part) },
+	}
+	if !x.failed.IsZero() {
+		like.read.Attempts = fewAttempts
+	}
+	smallest := r.interval.Length() <= time.Millisecond
+	hopeless := smallest && b.alone(x)
+	gap := false
+	return &job{
+		reading: r,
+		run: func(ctx context.Context) error {
+			err := b.p.cover(ctx, like, r.interval)
+			if smallest && errors.Is(err, ErrTooMuch) || hopeless && errors.Is(err, ErrUnreadable) {
+				gap = true
+				return b.giveUp(ctx, r.interval, err)
+			}
+			return err
+		},
+		ended: func(err error, now time.Time) {
+			x.reading = false
+			if gap && err == nil {
+				b.remove(x)
+				return
+			}
+			b.ended(x, err, now)
+		},
+	}
+}
+
+// alone reports whether a piece has failed while the stream could be read
+// otherwise: then it is the piece that cannot be read, and not the stream.
+func (b *backfill) alone(x *piece) bool {
+	return b.s.succeeded.After(x.failed) && x.backoff.Failures() >= triesInOne
+}
+
+// remove takes a piece out that is read, or is no piece any more.
+func (b *backfill) remove(x *piece) {
+	b.p.cfg.Health.Report(x.what, nil)
+	b.pieces = slices.DeleteFunc(b.pieces, func(y *piece) bool { return y == x })
+}
+
+// ended decides what becomes of a piece.
+func (b *backfill) ended(x *piece, err error, now time.Time) {
+	splits := x.interval.Length() > time.Millisecond && len(b.pieces) < mostParts
 	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
 	case err == nil:
-		b.p.stats.succeeded("backfill " + stream)
-		b.piece[stream] = min(2*b.piece[stream], b.p.longest(j.stream))
-		return nil
-	case errors.Is(err, ErrTooMuch) && interval.Length() > time.Millisecond:
-		b.piece[stream] = max(interval.Length()/2, time.Millisecond).Truncate(time.Millisecond)
-		b.p.log.Info("a chunk is split", zap.String("stream", stream), zap.Stringer("interval", interval),
-			zap.Duration("into", b.piece[stream]), zap.Error(err))
-		return nil
+		b.s.succeeded = now
+		b.backoff.Reset()
+		b.remove(x)
+		b.size = min(2*b.size, b.p.longest(b.s.Stream))
+		return
+	case errors.Is(err, ErrTooMuch) && splits:
+		b.s.succeeded = now // the stream answers
+		b.size = min(b.size, max(x.interval.Length()/2, time.Millisecond).Truncate(time.Millisecond))
+		b.split(x, err, x.failed)
+		return
 	}
-	b.p.stats.failed("backfill "+stream, err)
-	wait := jitter(min(firstBackoff<<min(j.tries, 10), maxBackoff))
-	b.p.log.Warn("a chunk could not be read, it is put aside", zap.String("stream", stream),
-		zap.Stringer("interval", interval), zap.Error(err), zap.Duration("for", wait))
-	if !j.again {
-		b.aside = append(b.aside, aside{j.stream, interval, j.tries + 1, time.Now().Add(wait)})
+	if x.failed.IsZero() {
+		x.failed = now
 	}
-	return nil
+	x.due = now.Add(b.p.setback(x.what, err, &x.backoff))
+	if b.s.succeeded.After(b.failed) {
+		b.backoff.Reset()
+	} else {
+		b.lane.due = now.Add(b.backoff.Next())
+	}
+	b.failed = now
+	if errors.Is(err, ErrUnreadable) && splits && b.alone(x) {
+		b.split(x, err, now)
+	}
+}
+
+// split has the halves of a piece read apart.
+func (b *backfill) split(x *piece, err error, failed time.Time) {
+	b.p.log.Info("chunk is split", zap.String("stream", b.s.Name), zap.Stringer("interval", x.interval), zap.Error(err))
+	b.remove(x) // its halves report for themselves
+	older, newer := halves(x.interval)
+	b.add(older, failed)
+	b.add(newer, failed)
+}
+
+// giveUp makes a gap of a millisecond that cannot be read. It is tried again now and then.
+func (b *backfill) giveUp(ctx context.Context, i audit.Interval, err error) error {
+	b.p.log.Warn("interval cannot be read; recorded as a gap", zap.String("stream", b.s.Name), zap.Stringer("interval", i), zap.Error(err))
+	return b.p.do(ctx, func(step *stepBuilder) {
+		step.change(b.s.Name, func(l offsets.Ledger) offsets.Ledger {
+			for _, wanted := range l.Wanted.Clip(i) {
+				l = l.AddGap(offsets.Gap{Interval: wanted, Kind: offsets.Unreadable, Reason: unreadableReason(err)})
+			}
+			return l
+		})
+	})
+}
+
+func unreadableReason(err error) string {
+	return fmt.Sprintf("cannot be read, tried again now and then: %.300s", err)
+}
+
+// dropUnwanted cuts the pieces down to what is still wanted: it may have left the
+// API's retention meanwhile.
+func (b *backfill) dropUnwanted() {
+	l, _ := b.p.ledger(b.s.Name)
+	var kept []*piece
+	for _, x := range b.pieces {
+		parts := l.Wanted.Clip(x.interval)
+		if x.reading {
+			kept = append(kept, x)
+			continue
+		}
+		if len(parts) == 1 {
+			x.interval = parts[0]
+			kept = append(kept, x)
+			continue
+		}
+		b.p.cfg.Health.Report(x.what, nil)
+		for _, part := range parts {
+			y := *x
+			y.what, y.interval = b.what(part), part
+			kept = append(kept, &y)
+		}
+	}
+	b.pieces = kept
 }

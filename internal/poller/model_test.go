@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/jsonscan"
 	"genesys-audit-connector/internal/offsets"
 )
@@ -59,12 +61,14 @@ type api struct {
 	openErr   error
 	tooMuch   time.Duration // a longer interval is refused with ErrTooMuch
 	reads     []audit.Read
+	seen      func() time.Time // the time by which events become visible; nil for ours
 }
 
 type shownEvent struct {
 	id      string
 	at      time.Time
 	visible time.Time
+	says    time.Time // the time that the event itself has; zero for at
 }
 
 func newAPI(t *testing.T, rnd *dice) *api {
@@ -127,8 +131,12 @@ func (a *api) page(r audit.Read, served map[string]bool) (page []*shownEvent, mo
 	if a.rnd.Float64() < a.fail {
 		return nil, false, errPage
 	}
+	now := time.Now()
+	if a.seen != nil {
+		now = a.seen()
+	}
 	for _, e := range a.sorted(r.Stream) {
-		if r.Interval.Contains(e.at) && !e.visible.After(time.Now()) && !served[e.id] {
+		if r.Interval.Contains(e.at) && !e.visible.After(now) && !served[e.id] {
 			if len(page) == a.pageSize {
 				more = true
 				break
@@ -157,7 +165,11 @@ func render(t testing.TB, events []*shownEvent) audit.Page {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = fmt.Appendf(body, `{"auditId":%q,"timestamp":%q}`, e.id, e.at.Format(audit.TimeFormat))
+		at := e.at
+		if !e.says.IsZero() {
+			at = e.says
+		}
+		body = fmt.Appendf(body, `{"auditId":%q,"timestamp":%q}`, e.id, at.Format(audit.TimeFormat))
 	}
 	doc := new(jsonscan.Doc)
 	if err := doc.Parse(append(body, ']')); err != nil {
@@ -177,18 +189,21 @@ type kafka struct {
 	mu        sync.Mutex // protects what follows while the poller runs
 	published map[string]int
 	times     map[string]time.Time
+	astray    map[string]bool
 	seen      map[string]time.Time
 	ledgers   map[string]offsets.Ledger
 	requests  map[string]offsets.Request
 	token     []byte
-	doubt     float64 // probability that a commit ends in doubt, applied or not
+	doubt     float64           // probability that a commit ends in doubt, applied or not
+	reject    func(*Step) error // what a step is rejected with; nil for not
+	capacity  int               // events a step; 0 for the usual
 	refuse    map[string]bool
 	after     func() // is called after each step that was applied
 }
 
 func newKafka(t *testing.T, rnd *dice) *kafka {
 	return &kafka{
-		t: t, rnd: rnd, published: map[string]int{}, times: map[string]time.Time{}, seen: map[string]time.Time{},
+		t: t, rnd: rnd, published: map[string]int{}, times: map[string]time.Time{}, astray: map[string]bool{}, seen: map[string]time.Time{},
 		ledgers: map[string]offsets.Ledger{}, requests: map[string]offsets.Request{}, refuse: map[string]bool{},
 	}
 }
@@ -199,6 +214,11 @@ func (k *kafka) Commit(_ context.Context, s *Step) error {
 	time.Sleep(time.Duration(k.rnd.IntN(20)) * time.Millisecond)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.reject != nil {
+		if err := k.reject(s); err != nil {
+			return err
+		}
+	}
 	for _, e := range s.Events {
 		if k.refuse[e.Event.ID] {
 			return &RefusedError{ID: e.Event.ID, Topic: "raw", Size: 11 << 20, Limit: 10 << 20}
@@ -211,6 +231,7 @@ func (k *kafka) Commit(_ context.Context, s *Step) error {
 	for _, e := range s.Events {
 		k.published[e.Event.ID]++
 		k.seen[e.Event.ID], k.times[e.Event.ID] = e.Remember, e.Event.Time
+		k.astray[e.Event.ID] = e.Event.Problem == Astray
 		if k.published[e.Event.ID] > 1 {
 			k.t.Errorf("event %s was published %d times", e.Event.ID, k.published[e.Event.ID])
 		}
@@ -252,14 +273,28 @@ func (k *kafka) roundTrip(l offsets.Ledger) offsets.Ledger {
 	return back
 }
 
-// Each is the raw topic, read back.
-func (k *kafka) Each(_ context.Context, f func(string, time.Time) error) error {
+// Each is the raw topic, read back, as far as it was committed when it began.
+func (k *kafka) Each(_ context.Context, f func(string, time.Time, bool) error) error {
+	k.mu.Lock()
+	times := make(map[string]time.Time)
+	astray := maps.Clone(k.astray)
 	for id := range k.published {
-		if err := f(id, k.times[id]); err != nil {
+		times[id] = k.times[id]
+	}
+	k.mu.Unlock()
+	for id, at := range times {
+		if err := f(id, at, astray[id]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (k *kafka) Capacity() (events, bytes int) {
+	if k.capacity > 0 {
+		return k.capacity, 1 << 20
+	}
+	return 4000, 2 << 20
 }
 
 // load is the memory that a term begins with.
@@ -280,14 +315,15 @@ func testConfig(t *testing.T, back time.Duration) Config {
 		PollInterval: 5 * time.Second, PollOverlap: 2 * time.Minute,
 		SweepAges:     []time.Duration{10 * time.Minute, time.Hour},
 		Start:         func(now time.Time, _ time.Duration) time.Time { return now.Add(-back) },
-		BackfillChunk: time.Hour, Chunks: 3, StopTimeout: 20 * time.Second, Logger: zap.NewNop(),
+		BackfillChunk: time.Hour, Chunks: 3, StopTimeout: 20 * time.Second, Health: new(health.Monitor), Logger: zap.NewNop(),
 	}
 }
 
 // lead runs terms, loading the memory anew after each, until ctx ends.
-func lead(ctx context.Context, t *testing.T, cfg Config, a *api, k *kafka, stats *Stats) {
+func lead(ctx context.Context, t *testing.T, cfg Config, a *api, k *kafka, stats *Stats, tune func(*Poller)) {
 	for ctx.Err() == nil {
 		p := New(cfg, a, k, k, k.load(), stats)
+		tune(p)
 		if err := p.Run(ctx); err != nil && !errors.Is(err, errDoubt) {
 			t.Errorf("the term ended with %v", err)
 			return

@@ -70,45 +70,59 @@ func resume(l offsets.Ledger, start, now time.Time, ages []time.Duration) offset
 }
 
 // rewind corrects a ledger that claims to have covered the future, as a wrong
-// clock of the API makes it do: what is not past yet has not been read, and what
-// is past for less than the sweeps reach may have been read too early: they read
-// it again. The ids of again, from there on, must be remembered before the
-// ledger is changed: see stepBack.
-func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound offsets.Ledger, again audit.Interval, ahead bool) {
-	if !l.Covered.Last().After(now.Add(clockTolerance)) {
-		return l, audit.Interval{}, false
-	}
-	again = audit.Interval{From: now.Add(-overlap), To: l.Forgotten}
+// clock makes it do: what is not past yet has not been read. Where it is ahead by
+// more than the overlap makes good, what is past for less than the sweeps reach
+// may have been read too early and is wanted again; its ids, those of again, must
+// be remembered before the ledger is changed: see stepBack.
+func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound offsets.Ledger, again audit.IntervalSet) {
+	ahead := audit.Interval{From: now, To: l.Covered.Last()}
+	from := now.Add(-overlap)
 	for age := range l.Sweeps {
-		again.From = earliest(again.From, now.Add(-age))
+		from = earliest(from, now.Add(-age))
 	}
+	from = latest(from, l.Start)
+	again = audit.NewIntervalSet(audit.Interval{From: from, To: ahead.To})
 	l = l.Clone()
-	future := audit.Interval{From: now, To: l.Covered.Last()}
-	l.Covered = l.Covered.Remove(future)
-	l.Wanted = l.Wanted.Remove(future)
+	l.Begun = l.Begun.Union(l.Covered.Clip(ahead)) // there may be events: the clock of today may be the wrong one
+	l.Covered = l.Covered.Remove(ahead)
+	l.Wanted = l.Wanted.Remove(ahead)
+	if ahead.Length() > overlap/2 {
+		l = l.Doubt(audit.Interval{From: from, To: now.Add(-overlap)})
+	}
 	for age, mark := range l.Sweeps {
 		l.Sweeps[age] = earliest(mark, now.Add(-age))
 	}
-	l.Forgotten = earliest(l.Forgotten, again.From)
-	return l, again, true
+	l.Forgotten = earliest(l.Forgotten, from)
+	return l, again
 }
 
 // clockTolerance is by how much the estimate of the API's clock, whose Date
 // header counts in seconds, may step back without meaning anything.
 const clockTolerance = 2 * time.Second
 
-// newest is the interval that the next poll reads, and what it leaves behind for
-// the backfill because the newest covered instant is older than the overlap.
-func newest(l offsets.Ledger, now, edge time.Time, overlap time.Duration) (read, behind audit.Interval) {
+// newestInterval is what the next poll reads. What lies between it and the
+// frontier, because the newest covered instant is older than the overlap, is left
+// to the backfill.
+func newestInterval(l offsets.Ledger, now, edge time.Time, overlap time.Duration) audit.Interval {
 	from := now.Add(-overlap)
 	if covered := l.Covered.Last(); !covered.Before(from) {
 		from = covered.Add(-overlap)
 	}
 	// Nothing before Start was ordered, ids before Forgotten are not known any
 	// more, and what is older than retention is never asked for.
-	read = audit.Interval{From: latest(from, l.Start, l.Forgotten, edge), To: now}
-	behind = audit.Interval{From: frontier(l), To: read.From}
-	return read, behind
+	return audit.Interval{From: latest(from, l.Start, l.Forgotten, edge), To: now}
+}
+
+// readable is i without what the backfill and the gaps' own tries read: what is
+// wanted because it could not be read, and what cannot be read.
+func readable(l offsets.Ledger, i audit.Interval) audit.IntervalSet {
+	set := audit.NewIntervalSet(i).Subtract(l.Wanted)
+	for _, g := range l.Gaps {
+		if g.ID == "" {
+			set = set.Remove(g.Interval)
+		}
+	}
+	return set
 }
 
 // frontier is the end of what the ledger knows about.
@@ -120,27 +134,31 @@ func frontier(l offsets.Ledger) time.Time {
 	return f
 }
 
-// sweep is the next piece to read again at the given age, and the instant that
-// the age's watermark moves to once it has been. The piece is empty when all up
-// to that instant needs no second reading. due is false when there is nothing
-// to do yet. busy is what is being read for the first time at this moment: the
-// sweep waits for it, because that reading began before it was age old.
-func sweep(l offsets.Ledger, age time.Duration, now, edge time.Time, every, longest time.Duration, busy audit.IntervalSet) (piece audit.Interval, mark time.Time, due bool) {
-	target, from := now.Add(-age), l.Sweeps[age]
-	if target.Sub(from) < every {
-		return audit.Interval{}, from, false
+// sweep is the next piece to read again at the given age. wait is how long there
+// is nothing to do yet; 0 for now. Where the piece is empty all the same, nothing
+// up to mark needs a second reading.
+func sweep(v view, age time.Duration, now, edge time.Time, every, longest time.Duration) (piece audit.Interval, mark time.Time, wait time.Duration) {
+	target, from := now.Add(-age), v.Sweeps[age]
+	if gathered := target.Sub(from); gathered < every {
+		return audit.Interval{}, from, every - gathered
 	}
-	if first := busy.Clip(audit.Interval{From: from, To: target}); len(first) > 0 {
+	// A first reading that began before its interval was age old may not have seen
+	// what the API shows late: the sweep waits for it.
+	if first := v.young(age).Clip(audit.Interval{From: from, To: target}); len(first) > 0 {
 		target = first.First()
 	}
-	from = latest(from, l.Forgotten, edge)
-	parts := l.Covered.Clip(audit.Interval{From: from, To: target})
-	if len(parts) == 0 {
-		return audit.Interval{}, target, target.After(l.Sweeps[age])
+	from = latest(from, v.Forgotten, edge)
+	parts := v.Covered.Clip(audit.Interval{From: from, To: target})
+	switch {
+	case len(parts) > 0:
+		piece = parts[0]
+		piece.To = earliest(piece.To, piece.From.Add(longest))
+		return piece, piece.To, 0
+	case target.After(v.Sweeps[age]):
+		return audit.Interval{}, target, 0
+	default:
+		return audit.Interval{}, from, time.Second
 	}
-	piece = parts[0]
-	piece.To = earliest(piece.To, piece.From.Add(longest))
-	return piece, piece.To, true
 }
 
 // sweepEvery is how much time gathers before it is swept: often enough that a
@@ -149,29 +167,40 @@ func sweepEvery(age, pollInterval time.Duration) time.Duration {
 	return min(max(age/20, pollInterval), 5*time.Minute)
 }
 
-// chunk is the oldest wanted interval that nobody reads yet, at most longest.
-func chunk(l offsets.Ledger, busy audit.IntervalSet, longest time.Duration) (audit.Interval, bool) {
-	free := l.Wanted.Subtract(busy)
+// chunk is the oldest wanted interval that nobody reads yet, at most longest;
+// empty where there is none.
+func chunk(wanted, busy audit.IntervalSet, longest time.Duration) audit.Interval {
+	free := wanted.Subtract(busy)
 	if len(free) == 0 {
-		return audit.Interval{}, false
+		return audit.Interval{}
 	}
 	c := free[0]
 	c.To = earliest(c.To, c.From.Add(longest))
-	return c, true
+	return c
+}
+
+// tooOld is what is wanted but older than the API's retention.
+func tooOld(l offsets.Ledger, edge time.Time) audit.IntervalSet {
+	return l.Wanted.Clip(audit.Interval{To: edge})
 }
 
 // expire turns what is wanted but older than the API's retention into a gap.
-func expire(l offsets.Ledger, edge time.Time, retention time.Duration) (offsets.Ledger, audit.IntervalSet) {
-	lost := l.Wanted.Clip(audit.Interval{From: time.Time{}, To: edge})
-	if len(lost) == 0 {
-		return l, nil
+func expire(l offsets.Ledger, edge time.Time, retention time.Duration) offsets.Ledger {
+	for _, i := range tooOld(l, edge) {
+		l = l.AddGap(offsets.Gap{Interval: i, Kind: offsets.Expired, Reason: "older than the API's retention (" + Age(retention) + ")"})
 	}
-	l = l.Clone()
-	for _, i := range lost {
-		l.Wanted = l.Wanted.Remove(i)
-		l = l.AddGap(offsets.Gap{Interval: i, Reason: "older than the API's retention (" + Age(retention) + ")"})
+	return l
+}
+
+// heldAgain is what expired and is held by the API after all, by more than the
+// error of its clock.
+func heldAgain(l offsets.Ledger, edge time.Time) (held audit.IntervalSet) {
+	for _, g := range l.Gaps {
+		if g.Kind == offsets.Expired && g.To.After(edge.Add(time.Minute)) {
+			held = held.Add(audit.Interval{From: latest(g.From, edge), To: g.To})
+		}
 	}
-	return l, lost
+	return held
 }
 
 // horizon is the instant before which no covered time of the stream is read again.
@@ -181,20 +210,6 @@ func horizon(l offsets.Ledger, overlap time.Duration) time.Time {
 		h = earliest(h, mark)
 	}
 	return h
-}
-
-// mayReturn reports whether an event of time t, which lies before the stream's
-// horizon, can be met by a reading that is still to come: invariant 4.
-func mayReturn(l offsets.Ledger, t time.Time) bool {
-	if l.Wanted.Contains(t) {
-		return true
-	}
-	for _, g := range l.Gaps {
-		if g.Contains(t) {
-			return true
-		}
-	}
-	return false
 }
 
 // Age spells a duration as the variables do: 10m, 6h, 180d.

@@ -16,12 +16,12 @@ import (
 	"fmt"
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
 )
 
@@ -49,6 +49,9 @@ type Sink interface {
 	// step may be tried later. After any other error the step's fate is unknown or
 	// the right to write is lost: the term is over.
 	Commit(ctx context.Context, s *Step) error
+	// Capacity is how much a step should hold at the moment: less than usual where
+	// the broker throttles.
+	Capacity() (events, bytes int)
 }
 
 var (
@@ -100,12 +103,12 @@ type Publication struct {
 	Event *audit.Event
 	// At stands for the event's time where it has none that can be read.
 	At time.Time
-	// Remember is the time under which the id is remembered: the event's own,
-	// moved into the interval that it was read in.
+	// Remember is the time under which the id is remembered: the event's own, or
+	// forever where it has none, or one outside of the interval that it was read in.
 	Remember time.Time
 
-	stream string
-	slot   time.Time // where the event stands in the ledger: a time within the interval that it was read in
+	from *delivery // what it came with
+	slot time.Time // where it stands in the ledger: a time within the interval that it was read in
 }
 
 // Config is what the poller can be told.
@@ -117,33 +120,40 @@ type Config struct {
 	BackfillChunk time.Duration
 	Chunks        int           // backfill chunks in flight
 	StopTimeout   time.Duration // how long a step may take to finish after the term was ended
+	Health        *health.Monitor
 	Logger        *zap.Logger
 }
 
 // Poller is one term of the active replica. It owns state from New on.
 type Poller struct {
-	cfg     Config
-	src     Source
-	sink    Sink
-	archive Archive
-	log     *zap.Logger
-	stats   *Stats
+	cfg      Config
+	src      Source
+	sink     Sink
+	archive  Archive
+	log      *zap.Logger
+	stats    *Stats
+	schedule *schedule
 
-	// urgent carries the tail, bulk everything else, to the one goroutine that
-	// commits (commit.go), which alone touches ids, refused and requests.
-	urgent, bulk chan *delivery
-	tasks        chan task
-	ids          *offsets.IDs
-	refused      map[string]bool  // ids of events that a topic did not take
-	damaged      map[string]error // streams whose ledger cannot be read
-	recalling    atomic.Int32     // ids are being read back: nothing is forgotten while it is not 0
+	// urgent carries the tail, bulk everything else that was read, tasks what comes
+	// with no page, and tokens refresh tokens, which wait for nothing, to the one
+	// goroutine that commits (commit.go). It alone touches ids, refused, waiting and recalling.
+	urgent, bulk  chan *delivery
+	tasks, tokens chan task
+	ids           *offsets.IDs
+	refused       map[string][]string // by the id of an event that a topic refused: streams whose ledger has the gap
+	waiting       []task              // tokens that were rejected and are to be written first
+	recalling     int                 // recalls under way: nothing is forgotten while it is not 0
+	rememberFree  int                 // ids that are kept though no reading should meet them; see forget
+	mostGaps      int                 // gaps of one kind in a ledger; see gaps.merge
+	damaged       map[string]error    // streams whose ledger cannot be read
 
-	mu      sync.Mutex // protects what follows
-	ledgers map[string]offsets.Ledger
-	busy    map[*reading]struct{} // first readings under way
-	token   []byte
-	streams []audit.Stream // set once the source is open
-	opened  chan struct{}  // closed then
+	mu         sync.Mutex // protects what follows
+	ledgers    map[string]offsets.Ledger
+	readings   map[*reading]struct{} // under way
+	forgetting map[string]time.Time  // by stream: before this, ids are being forgotten
+	token      []byte
+	requests   []handedIn     // that the schedule has not seen yet
+	streams    []audit.Stream // set once the source is open
 }
 
 // New makes a term of state, which was loaded after the transactional producer
@@ -151,15 +161,16 @@ type Poller struct {
 func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.State, stats *Stats) *Poller {
 	p := &Poller{
 		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
-		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task),
-		ids: state.IDs, refused: make(map[string]bool),
-		ledgers: state.Ledgers, damaged: state.Damaged, busy: make(map[*reading]struct{}), token: state.Token,
-		opened: make(chan struct{}),
+		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task), tokens: make(chan task),
+		ids: state.IDs, refused: make(map[string][]string), rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged,
+		ledgers: state.Ledgers, readings: make(map[*reading]struct{}), forgetting: make(map[string]time.Time),
+		token: state.Token,
 	}
-	for _, l := range p.ledgers {
+	p.schedule = newSchedule(p)
+	for stream, l := range p.ledgers {
 		for _, g := range l.Gaps {
 			if g.ID != "" {
-				p.refused[g.ID] = true
+				p.refused[g.ID] = append(p.refused[g.ID], stream)
 			}
 		}
 	}
@@ -173,108 +184,50 @@ func (p *Poller) Run(parent context.Context) error {
 	defer cancel(nil)
 	// The committer begins first and ends last: opening the source, and a login that
 	// is under way when the term ends, may have a refresh token to save.
-	var committer, wg sync.WaitGroup // all others end with ctx
-	alone := make(chan struct{})     // closed when they have
-	committer.Go(func() { cancel(p.commitLoop(ctx, alone)) })
-	run := func(f func(context.Context) error) {
-		wg.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
-				cancel(err)
-			}
-		})
+	var committer sync.WaitGroup
+	alone := make(chan struct{}) // closed when everybody else has ended
+	step := newStepBuilder(p)
+	committer.Go(func() { cancel(p.commitLoop(ctx, step, alone)) })
+	err := p.open(ctx)
+	if err == nil {
+		err = p.schedule.run(ctx)
 	}
-	run(func(ctx context.Context) error {
-		streams, err := p.open(ctx)
-		if err != nil {
-			return err
-		}
-		q := newTails(streams, p.cfg.PollInterval)
-		for range min(len(streams), tailsAtOnce) {
-			run(func(ctx context.Context) error { return p.tailLoop(ctx, q) })
-		}
-		run(func(ctx context.Context) error { return p.sweepLoop(ctx, streams) })
-		run(p.forgetLoop)
-		run(p.summaryLoop)
-		newBackfill(p, streams).start(run)
-		return nil
-	})
-	wg.Wait()
+	if err != nil && ctx.Err() == nil {
+		cancel(err)
+	}
 	close(alone)
 	committer.Wait()
+	step.abandon()
+	p.cfg.Health.Drop(func(s health.Subject) bool { return s.Kind == health.API }) // nobody tries it any more
 	if cause := context.Cause(ctx); cause != context.Cause(parent) {
 		return cause
 	}
 	return nil
 }
 
-// open opens the source, again and again until it opens, and begins or resumes
-// the ledger of each stream.
-func (p *Poller) open(ctx context.Context) ([]audit.Stream, error) {
-	var streams []audit.Stream
-	err := p.persist(ctx, "open", func() (err error) {
-		streams, err = p.src.Open(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, err
+// clocks are the API's clock and ours, the lower one first, in whole milliseconds,
+// the precision of intervals. They are one where they agree to within half of the
+// overlap, which the next poll reads again: then it is the API's that counts.
+func (p *Poller) clocks() (low, high time.Time) {
+	api, ours := p.src.Now().UTC().Truncate(time.Millisecond), time.Now().UTC().Truncate(time.Millisecond)
+	if api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {
+		return api, api
 	}
-	now := p.now()
-	var lost audit.IntervalSet
-	before := maps.Clone(p.ledgers) // nobody else changes them yet
-	for _, s := range streams {
-		if err := p.damaged[s.Name]; err != nil {
-			// Starting anew would publish again whatever was forgotten.
-			return nil, fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, s.Name, err)
-		}
-		l, known := p.ledger(s.Name)
-		start := p.cfg.Start(now, s.Retention)
-		if edge := retentionEdge(now, s.Retention); start.Before(edge) && edge.Sub(start) <= retentionMargin {
-			start = edge.Add(firstReading(s.Retention)) // "all there is" is what can still be asked for, and no gap
-		}
-		if known {
-			l = resume(l, start, now, p.cfg.SweepAges)
-		} else {
-			l = begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
-		}
-		p.setLedger(s.Name, l)
-		wanted := l.Wanted.Add(audit.Interval{From: frontier(l), To: now})
-		lost = lost.Union(unremembered(wanted, again(l, p.cfg.PollOverlap), s.Name, before))
-		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
-			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
-			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))
-	}
-	// The first step writes the ledgers, so that a start that was promised once is kept.
-	err = p.persist(ctx, "raw topic", func() error {
-		return p.recall(ctx, lost, func(b *stepBuilder) {
-			for _, s := range streams {
-				b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return l })
-			}
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	p.streams = streams
-	p.mu.Unlock()
-	close(p.opened)
-	return streams, nil
+	return earliest(api, ours), latest(api, ours)
 }
 
-// now is the API's clock in whole milliseconds, the precision of its intervals.
-func (p *Poller) now() time.Time { return p.src.Now().UTC().Truncate(time.Millisecond) }
+// now is what is past by both clocks. All planning goes by it: a clock that is far
+// ahead is not followed into the future.
+func (p *Poller) now() time.Time { low, _ := p.clocks(); return low }
+
+// latestNow is what is past by either clock. What is too old to be asked for goes by it.
+func (p *Poller) latestNow() time.Time { _, high := p.clocks(); return high }
 
 func (p *Poller) ledger(stream string) (offsets.Ledger, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l, ok := p.ledgers[stream]
 	return l, ok
-}
-
-func (p *Poller) setLedger(stream string, l offsets.Ledger) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ledgers[stream] = l
 }
 
 func (p *Poller) openStreams() []audit.Stream {
@@ -292,5 +245,15 @@ func (p *Poller) Token() []byte {
 
 // SaveToken makes a rotated, sealed refresh token durable before it returns.
 func (p *Poller) SaveToken(ctx context.Context, sealed []byte) error {
-	return p.do(ctx, func(s *stepBuilder) { s.step.Token = sealed })
+	return p.hand(ctx, p.tokens, func(s *stepBuilder) { s.step.Token = sealed })
 }
+
+// Ledgers is a copy of the ledgers of all streams, those that are not read any more among them.
+func (p *Poller) Ledgers() map[string]offsets.Ledger {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.ledgers)
+}
+
+// Streams are those that are read.
+func (p *Poller) Streams() []audit.Stream { return p.openStreams() }

@@ -51,7 +51,7 @@ func driveModel(t *testing.T, seed uint64) {
 	stats := NewStats(cfg.PollOverlap, cfg.SweepAges)
 	for time.Since(start) < length {
 		ctx, kill := context.WithTimeout(t.Context(), rnd.upTo(2*time.Hour))
-		lead(ctx, t, cfg, a, k, stats)
+		lead(ctx, t, cfg, a, k, stats, func(*Poller) {})
 		kill()
 		if rnd.IntN(3) == 0 {
 			time.Sleep(rnd.upTo(3 * time.Hour)) // downtime
@@ -61,7 +61,7 @@ func driveModel(t *testing.T, seed uint64) {
 	a.fail, k.doubt = 0, 0
 	end := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Hour+10*time.Minute)
-	lead(ctx, t, cfg, a, k, stats)
+	lead(ctx, t, cfg, a, k, stats, func(*Poller) {})
 	stop()
 	k.complete(a, start.Add(-back), end, 55*time.Minute)
 	for id := range k.published {

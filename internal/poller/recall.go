@@ -2,7 +2,6 @@ package poller
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,8 +12,10 @@ import (
 
 // Archive is what was published, to be read back.
 type Archive interface {
-	// Each calls f for the id and time (zero where unknown) of every published event.
-	Each(ctx context.Context, f func(id string, at time.Time) error) error
+	// Each calls f for every published event: its id, its time (zero where
+	// unknown), and whether it may have been read in an interval that does not hold
+	// its time.
+	Each(ctx context.Context, f func(id string, at time.Time, astray bool) error) error
 }
 
 // unremembered is the part of what a stream wants, and of what it is to read
@@ -47,66 +48,86 @@ func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[st
 	return lost
 }
 
-// again is the time that the stream may have covered and is yet to read again:
-// what tail and sweeps reach back to, and events that a topic did not take.
-// While other streams were read in its place they forgot by their own horizon.
-func again(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
+// readAgain is the time that the stream may have covered and is yet to read again:
+// what tail and sweeps reach back to, what was begun, and gaps that are tried
+// again. While other streams were read in its place they forgot by their own
+// horizon.
+func readAgain(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
 	set := audit.NewIntervalSet(audit.Interval{From: latest(l.Start, l.Forgotten, horizon(l, overlap)), To: frontier(l)})
+	set = set.Union(l.Begun)
 	for _, g := range l.Gaps {
-		if g.ID != "" {
+		if g.Kind != offsets.Expired {
 			set = set.Add(g.Interval)
 		}
 	}
 	return set
 }
 
-// recall reads the ids of these intervals back from what was published, and then
-// makes a change of the ledgers after which they may be read again: that
-// publishes nothing twice (invariant 4). Meanwhile nothing is forgotten.
-func (p *Poller) recall(ctx context.Context, intervals audit.IntervalSet, change func(*stepBuilder)) error {
-	p.recalling.Add(1)
-	defer p.recalling.Add(-1)
-	if len(intervals) > 0 {
-		if err := p.readBack(ctx, intervals); err != nil {
-			return err
-		}
-	}
-	return p.do(ctx, change)
-}
-
-func (p *Poller) readBack(ctx context.Context, intervals audit.IntervalSet) error {
-	started := time.Now()
-	ids := make(map[string]time.Time)
-	err := p.archive.Each(ctx, func(id string, at time.Time) error {
-		// An event without a time may have been read in any interval.
-		if at.IsZero() {
-			ids[id] = forever
-		} else if intervals.Contains(at) {
-			ids[id] = at
-		}
-		return nil
+// recall reads the ids of the intervals that lost returns back from what was
+// published, and then makes a change of the ledgers after which they may be read
+// again: that publishes nothing twice (invariant 4). Nothing is forgotten from
+// before lost is called until the change is durable. lost and change are called
+// in the committer.
+func (p *Poller) recall(ctx context.Context, lost func() audit.IntervalSet, change func(*stepBuilder)) error {
+	var intervals audit.IntervalSet
+	err := p.do(ctx, func(*stepBuilder) {
+		p.recalling++
+		intervals = lost()
 	})
 	if err != nil {
 		return err
 	}
-	if len(ids) == 0 {
-		return nil
+	if len(intervals) > 0 {
+		err = p.readBack(ctx, intervals)
 	}
-	p.log.Info("ids were read back from the raw topic", zap.Int("ids", len(ids)), zap.Duration("took", time.Since(started)))
-	// They are written to the offsets topic too: the next term must know them.
-	return p.remember(ctx, ids)
+	done := p.do(ctx, func(b *stepBuilder) {
+		p.recalling--
+		if err == nil {
+			change(b)
+		}
+	})
+	if err == nil {
+		err = done
+	}
+	return err
 }
 
-func (p *Poller) remember(ctx context.Context, ids map[string]time.Time) error {
-	list := make([]Remembered, 0, len(ids))
-	for id, at := range ids {
-		list = append(list, Remembered{id, at})
-	}
-	for chunk := range slices.Chunk(list, forgetStep) {
-		err := p.do(ctx, func(b *stepBuilder) { b.step.Remember = append(b.step.Remember, chunk...) })
-		if err != nil {
-			return err
+// readBack remembers the ids of what was published in the intervals, in memory
+// and in the offsets topic: the next term must know them too. They go to the
+// committer as they come, so that nothing holds them a second time.
+func (p *Poller) readBack(ctx context.Context, intervals audit.IntervalSet) error {
+	started, ids := time.Now(), 0
+	batch := make([]Remembered, 0, recallStep)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
 		}
+		ids += len(batch)
+		err := p.do(ctx, func(b *stepBuilder) { b.remember(batch) })
+		batch = batch[:0] // the step is durable: nobody else holds it
+		return err
 	}
+	err := p.archive.Each(ctx, func(id string, at time.Time, astray bool) error {
+		switch {
+		case at.IsZero() || astray: // it may have been read in any interval
+			at = forever
+		case !intervals.Contains(at):
+			return nil
+		}
+		if batch = append(batch, Remembered{id, at}); len(batch) < recallStep {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return err
+	}
+	p.log.Info("ids were read back from the raw topic", zap.Int("ids", ids), zap.Duration("took", time.Since(started)))
 	return nil
 }
+
+// recallStep is how many ids that were read back a step holds.
+const recallStep = 5000

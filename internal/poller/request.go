@@ -2,46 +2,86 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/retry"
 )
 
-// Request does work that was handed in through the offsets topic. A backfill is
-// taken over into the ledger, a repair is done; then the request is tombstoned,
-// in the step that makes it true.
-func (p *Poller) Request(ctx context.Context, id string, r offsets.Request) error {
-	select {
-	case <-p.opened:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+// Request takes over work that was handed in through the offsets topic, and
+// returns at once. A backfill is taken over into the ledger, a repair is done;
+// then the request is tombstoned, in the step that makes it true. Each request
+// has a lane of its own: none waits for another. What a term does not finish is
+// handed to the next.
+func (p *Poller) Request(id string, r offsets.Request) {
 	p.log.Info("request", zap.String("request", id), zap.String("kind", r.Kind), zap.Time("from", r.From),
 		zap.Time("to", r.To), zap.Int("ids", len(r.IDs)), zap.String("by", r.By))
-	if r.Kind == offsets.KindRepair {
-		return p.persist(ctx, "repair", func() error { return p.repair(ctx, id, r) })
+	p.mu.Lock()
+	p.requests = append(p.requests, handedIn{id, r})
+	p.mu.Unlock()
+	select {
+	case p.schedule.poke <- struct{}{}:
+	default: // it is awake already
 	}
-	return p.persist(ctx, "backfill request", func() error { return p.want(ctx, id, r) })
 }
 
-// want makes the interval of a backfill wanted, as far as the tail has come.
-func (p *Poller) want(ctx context.Context, id string, r offsets.Request) error {
-	iv := audit.Interval{From: r.From, To: earliest(r.To, p.now().Add(-p.cfg.PollOverlap))}
-	var lost audit.IntervalSet
-	ledgers := p.Ledgers()
-	for _, s := range p.openStreams() {
-		wanted := audit.NewIntervalSet(iv).Subtract(ledgers[s.Name].Covered)
-		lost = lost.Union(unremembered(wanted, nil, s.Name, ledgers))
+// handedIn is a request that the schedule has not seen yet.
+type handedIn struct {
+	id string
+	offsets.Request
+}
+
+// accept makes lanes of the requests that were handed in.
+func (s *schedule) accept() {
+	s.p.mu.Lock()
+	list := s.p.requests
+	s.p.requests = nil
+	s.p.mu.Unlock()
+	for _, r := range list {
+		s.addRequest(r.id, r.Request)
 	}
-	return p.recall(ctx, lost, func(b *stepBuilder) {
-		b.step.Done = append(b.step.Done, id)
-		for _, s := range p.openStreams() {
-			b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return l.Want(iv) })
-		}
-	})
+}
+
+func (s *schedule) addRequest(id string, r offsets.Request) {
+	if s.requests[id] {
+		return
+	}
+	s.requests[id] = true
+	q := &request{p: s.p, s: s, id: id, Request: r, backoff: newBackoff(), what: health.Subject{Kind: health.Other, Op: r.Kind + " request", Of: id}}
+	q.lane = &lane{class: chores, single: true}
+	q.lane.next = q.want
+	if r.Kind == offsets.KindRepair {
+		q.lane.next = q.search
+	}
+	s.lanes = append(s.lanes, q.lane)
+}
+
+// request is one request on its way. It belongs to the schedule.
+type request struct {
+	offsets.Request
+	id      string
+	p       *Poller
+	s       *schedule
+	lane    *lane
+	what    health.Subject
+	backoff retry.Backoff
+
+	work   *repair
+	pieces []repairPiece // that are left to read
+	unread int           // pieces that were given up
+}
+
+// repairPiece is a part of a repair, for one stream.
+type repairPiece struct {
+	stream   audit.Stream
+	interval audit.Interval
+	due      time.Time
+	backoff  retry.Backoff
 }
 
 // repair is the ids that verify found missing. It belongs to the committer once
@@ -53,43 +93,147 @@ type repair struct {
 	forced map[string]bool
 }
 
-// repair publishes exactly the events of the request that the raw topic lacks.
-// This replica alone writes there, so what it finds missing stays missing until
-// it publishes it: nothing can come out twice.
-func (p *Poller) repair(ctx context.Context, id string, r offsets.Request) error {
+// repairTries is how often a piece of a repair is tried. What cannot be read by
+// then is left to the next verify, so that the request ends.
+const repairTries = 5
+
+// then sets what the lane does after a job that succeeded; a failure is tried again.
+func (q *request) then(next func(time.Time) (*job, time.Time)) func(error, time.Time) {
+	return func(err error, now time.Time) {
+		if err != nil {
+			q.lane.due = now.Add(q.p.setback(q.what, err, &q.backoff))
+			return
+		}
+		q.backoff.Reset()
+		q.p.cfg.Health.Report(q.what, nil)
+		q.lane.next = next
+	}
+}
+
+// gone is the end: the lane has nothing to do any more.
+func (q *request) gone(time.Time) (*job, time.Time) {
+	q.s.remove(q.lane)
+	delete(q.s.requests, q.id)
+	for _, s := range q.s.streams {
+		s.backfill.lane.due = time.Time{}
+	}
+	return nil, time.Now().Add(longestIdle)
+}
+
+// want makes the interval of a backfill wanted, as far as the tail has come.
+func (q *request) want(time.Time) (*job, time.Time) {
+	p := q.p
+	iv := audit.Interval{From: q.From, To: earliest(q.To, p.now().Add(-p.cfg.PollOverlap))}
+	lost := func() (lost audit.IntervalSet) {
+		ledgers := p.Ledgers()
+		for _, s := range p.openStreams() {
+			wanted := audit.NewIntervalSet(iv).Subtract(ledgers[s.Name].Covered)
+			lost = lost.Union(unremembered(wanted, nil, s.Name, ledgers))
+		}
+		return lost
+	}
+	return &job{ended: q.then(q.gone), run: func(ctx context.Context) error {
+		return p.recall(ctx, lost, func(b *stepBuilder) {
+			b.step.Done = append(b.step.Done, q.id)
+			for _, s := range p.openStreams() {
+				b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return l.Want(iv) })
+			}
+		})
+	}}, time.Time{}
+}
+
+// search finds which events of a repair the raw topic lacks. This replica alone
+// writes there, so what is missing stays so until it publishes it: nothing can
+// come out twice.
+func (q *request) search(time.Time) (*job, time.Time) {
+	p := q.p
 	work := &repair{missing: make(map[string]bool), forced: make(map[string]bool)}
-	for _, id := range r.IDs {
+	for _, id := range q.IDs {
 		work.missing[id] = true
 	}
-	// What the memory knows now was committed before the raw topic is read.
-	err := p.do(ctx, func(*stepBuilder) {
-		for id := range work.missing {
-			work.forced[id] = p.ids.Has(id)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	err = p.archive.Each(ctx, func(id string, _ time.Time) error {
-		delete(work.missing, id)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
+	q.work, q.pieces = work, nil
 	for _, s := range p.openStreams() {
-		edge := retentionEdge(p.now(), s.Retention)
-		for from := latest(r.From, edge); from.Before(r.To); from = from.Add(p.longest(s)) {
-			piece := audit.Interval{From: from, To: earliest(r.To, from.Add(p.longest(s)))}
-			err := p.coverInParts(ctx, delivery{
-				read: audit.Read{Stream: s.Name, Interval: piece, Purpose: audit.Backfill}, again: true, repair: work,
-				finish: func(l offsets.Ledger) offsets.Ledger { return l },
-			})
-			if err != nil {
-				return err
-			}
+		edge := retentionEdge(p.latestNow(), s.Retention)
+		for from := latest(q.From, edge); from.Before(q.To); from = from.Add(p.longest(s)) {
+			i := audit.Interval{From: from, To: earliest(q.To, from.Add(p.longest(s)))}
+			q.pieces = append(q.pieces, repairPiece{stream: s, interval: i, backoff: newBackoff()})
 		}
 	}
-	p.log.Info("repair is done", zap.String("request", id), zap.Int("asked", len(r.IDs)))
-	return p.do(ctx, func(b *stepBuilder) { b.step.Done = append(b.step.Done, id) })
+	return &job{ended: q.then(q.piece), run: func(ctx context.Context) error {
+		// What the memory knows now was committed before the raw topic is read.
+		err := p.do(ctx, func(*stepBuilder) {
+			for id := range work.missing {
+				work.forced[id] = p.ids.Has(id)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return p.archive.Each(ctx, func(id string, _ time.Time, _ bool) error {
+			delete(work.missing, id)
+			return nil
+		})
+	}}, time.Time{}
+}
+
+// piece reads the next piece of a repair that is due.
+func (q *request) piece(now time.Time) (*job, time.Time) {
+	q.lane.class = bulk
+	due := now.Add(longestIdle)
+	for i, x := range q.pieces {
+		if x.due.After(now) {
+			due = earliest(due, x.due)
+			continue
+		}
+		q.pieces = append(q.pieces[:i], q.pieces[i+1:]...)
+		return q.read(x), time.Time{}
+	}
+	if len(q.pieces) > 0 {
+		return nil, due
+	}
+	return &job{ended: q.then(q.gone), run: func(ctx context.Context) error {
+		q.p.log.Info("repair is done", zap.String("request", q.id), zap.Int("asked", len(q.IDs)), zap.Int("pieces_not_read", q.unread))
+		return q.p.do(ctx, func(b *stepBuilder) { b.step.Done = append(b.step.Done, q.id) })
+	}}, time.Time{}
+}
+
+func (q *request) read(x repairPiece) *job {
+	like := delivery{read: audit.Read{Stream: x.stream.Name, Purpose: audit.Backfill}, again: true, repair: q.work}
+	r := q.p.claim(x.stream.Name, true, func(view) audit.Interval { return x.interval })
+	return &job{
+		reading: r,
+		run: func(ctx context.Context) error {
+			// The gaps that are known to be unreadable have tries of their own.
+			l, _ := q.p.ledger(x.stream.Name)
+			for _, i := range readable(l, x.interval) {
+				left, err := q.p.coverInParts(ctx, like, i)
+				if err != nil || len(left) > 0 {
+					return errors.Join(err, leftError(left))
+				}
+			}
+			return nil
+		},
+		ended: func(err error, now time.Time) {
+			if err == nil {
+				q.p.cfg.Health.Report(q.what, nil)
+				return
+			}
+			if x.backoff.Failures()+1 >= repairTries {
+				q.unread++
+				q.p.cfg.Health.Report(q.what, nil)
+				q.p.log.Error("a piece of the repair cannot be read, it is left out", zap.String("request", q.id),
+					zap.String("stream", x.stream.Name), zap.Stringer("interval", x.interval), zap.Error(err))
+				return
+			}
+			x.due = now.Add(q.p.setback(q.what, err, &x.backoff))
+			q.pieces = append(q.pieces, x)
+		},
+	}
+}
+
+func leftError(left []audit.Interval) error {
+	if len(left) == 0 {
+		return nil
+	}
+	return errors.New(left[0].String() + " is too much for one reading")
 }

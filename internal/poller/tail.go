@@ -3,165 +3,197 @@ package poller
 import (
 	"context"
 	"errors"
-	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/retry"
 )
 
-const (
-	// tailsAtOnce is how many streams are polled at the same time: enough to use
-	// up a rate limit whatever the API's latency, and few enough that under a
-	// limit the order is decided here and not in the pacer's queue.
-	tailsAtOnce = 10
-	// busyWeight is how much more often than an idle stream one is polled that has
-	// something new each time, where the rate limit is too low for all.
-	busyWeight = 4
-)
+// busyWeight is how much more often than an idle stream one is polled that has
+// something new each time, where the rate limit is too low for all: the turns go
+// by how long a stream has waited, times its weight.
+const busyWeight = 4
 
-// tails decides which stream is polled next. As long as the rate limit suffices
-// each is polled once per interval. Where it does not, the turns go by how long a
-// stream has waited, times its weight: periods are in proportion, busy streams
-// come more often and no stream is left out.
-type tails struct {
-	interval time.Duration
-
-	mu      sync.Mutex
-	waiting []*tail // in no order
-}
-
-// tail is one stream's turn. It belongs to whoever took it until it is given back.
+// tail polls the newest events of a stream.
 type tail struct {
-	stream   audit.Stream
-	started  time.Time // when it was polled last; zero before the first time
-	due      time.Time
+	p        *Poller
+	s        *streamLanes
+	lane     *lane
+	what     health.Subject
 	activity float64 // 0: nothing new lately; 1: something new each time
-	backoff  time.Duration
+	backoff  retry.Backoff
+	peek     *lane // see peekAhead
 }
 
-func newTails(streams []audit.Stream, interval time.Duration) *tails {
-	q := &tails{interval: interval}
-	for _, s := range streams {
-		q.waiting = append(q.waiting, &tail{stream: s})
+func newTail(p *Poller, s *streamLanes) *tail {
+	t := &tail{p: p, s: s, what: health.Subject{Kind: health.API, Op: "tail", Of: s.Name}, backoff: newBackoff()}
+	t.lane = &lane{class: newest, single: true, next: t.next}
+	t.peek = &lane{class: newest, single: true, next: t.peekAhead}
+	return t
+}
+
+// next is the poll of now, or what has to be put right before it.
+func (t *tail) next(now time.Time) (*job, time.Time) {
+	p := t.p
+	t.lane.weight = 1 + (busyWeight-1)*t.activity
+	clock := p.now()
+	if l, _ := p.ledger(t.s.Name); l.Covered.Last().After(clock.Add(clockTolerance)) {
+		return &job{run: func(ctx context.Context) error { return p.stepBack(ctx, t.s.Name, clock) }, ended: t.ended(now, nil, nil)}, time.Time{}
 	}
-	return q
-}
-
-// take hands out the turn that is due and has the most weight. Where none is due
-// it is nil, and wait is how long to wait for the next.
-func (q *tails) take(now time.Time) (t *tail, wait time.Duration) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	wait, best := q.interval, -1
-	for i, t := range q.waiting {
-		if early := t.due.Sub(now); early > 0 {
-			wait = min(wait, early)
-		} else if best < 0 || t.weight(now) > q.waiting[best].weight(now) {
-			best = i
-		}
-	}
-	if best < 0 {
-		return nil, wait
-	}
-	t = q.waiting[best]
-	q.waiting = slices.Delete(q.waiting, best, best+1)
-	t.started, t.due = now, now.Add(q.interval)
-	return t, 0
-}
-
-func (t *tail) weight(now time.Time) float64 {
-	return float64(now.Sub(t.started)) * (1 + (busyWeight-1)*t.activity)
-}
-
-// polled gives back a turn that found so many new events.
-func (q *tails) polled(t *tail, events int) {
-	t.activity /= 2
-	if events > 0 {
-		t.activity += 0.5
-	}
-	t.backoff = 0
-	q.giveBack(t)
-}
-
-// failed gives back a turn that failed, to be taken again after wait.
-func (q *tails) failed(t *tail, now time.Time, wait time.Duration) {
-	t.due = now.Add(wait)
-	q.giveBack(t)
-}
-
-func (q *tails) giveBack(t *tail) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, t)
-}
-
-// tailLoop polls the newest events of one stream after the other until ctx ends.
-// Several of it share q.
-func (p *Poller) tailLoop(ctx context.Context, q *tails) error {
-	for ctx.Err() == nil {
-		t, wait := q.take(time.Now())
-		if t == nil {
-			sleep(ctx, wait)
-			continue
-		}
-		what := "tail " + t.stream.Name
-		events, err := p.poll(ctx, t.stream)
-		switch {
-		case err == nil:
-			p.stats.succeeded(what)
-			q.polled(t, events)
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.Is(err, ErrConfiguration):
-			return err
-		default:
-			t.backoff = min(max(2*t.backoff, firstBackoff), maxBackoff)
-			q.failed(t, time.Now(), p.setback(what, err, t.backoff))
-		}
-	}
-	return nil
-}
-
-// poll reads the newest events of a stream once, and counts those that are new.
-func (p *Poller) poll(ctx context.Context, s audit.Stream) (events int, err error) {
-	now := p.now()
-	if err := p.stepBack(ctx, s.Name, now); err != nil {
-		return 0, err
-	}
-	l, _ := p.ledger(s.Name)
-	read, behind := newest(l, now, retentionEdge(now, s.Retention), p.cfg.PollOverlap)
-	if read.Empty() {
-		return 0, nil
-	}
-	err = p.coverInParts(ctx, delivery{
-		read: audit.Read{Stream: s.Name, Interval: read, Purpose: audit.Tail}, lateness: p.cfg.PollOverlap, fresh: &events,
-		finish: func(l offsets.Ledger) offsets.Ledger { return l.Cover(read).Want(behind) },
+	var parts audit.IntervalSet
+	r := p.claim(t.s.Name, false, func(v view) audit.Interval {
+		read := newestInterval(v.Ledger, clock, retentionEdge(p.latestNow(), t.s.Retention), p.cfg.PollOverlap)
+		parts = readable(v.Ledger, read)
+		return read
 	})
-	if err != nil {
-		return 0, err // events may still be the committer's
+	if r == nil || len(parts) == 0 {
+		p.unclaim(r)
+		return nil, now.Add(p.cfg.PollInterval)
 	}
-	p.stats.polled(s.Name, time.Now())
-	return events, nil
+	var events int
+	var left []audit.Interval
+	return &job{
+		reading: r,
+		run: func(ctx context.Context) (err error) {
+			like := delivery{
+				read:     audit.Read{Stream: t.s.Name, Interval: r.interval, Purpose: audit.Tail},
+				lateness: p.cfg.PollOverlap, fresh: &events, note: coverNewest,
+			}
+			for _, part := range parts {
+				skipped, err := p.coverNewestFirst(ctx, like, part, t.backoff.Failures() > 0)
+				left = append(left, skipped...)
+				if err != nil {
+					return err
+				}
+			}
+			return p.handOver(ctx, t.s.Name, left, func(l offsets.Ledger) offsets.Ledger { return l })
+		},
+		ended: t.ended(now, &events, &left),
+	}, time.Time{}
 }
 
-// stepBack rewinds the stream's ledger where it reaches into the future of the
-// API's clock. It may be the clock of today that is wrong, and this time
-// published and forgotten: then its ids are remembered again first.
-func (p *Poller) stepBack(ctx context.Context, stream string, now time.Time) error {
-	l, _ := p.ledger(stream)
-	_, again, ahead := rewind(l, now, p.cfg.PollOverlap)
-	if !ahead {
+// ended takes note of a poll that began at started.
+func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval) func(error, time.Time) {
+	return func(err error, now time.Time) {
+		if err != nil {
+			t.lane.due = now.Add(t.p.setback(t.what, err, &t.backoff))
+			return
+		}
+		t.backoff.Reset()
+		t.p.cfg.Health.Report(t.what, nil)
+		t.s.backfill.lane.due = now // it may have left something behind
+		if events == nil {
+			return // the ledger was put right: poll at once
+		}
+		t.lane.due = started.Add(t.p.cfg.PollInterval)
+		t.activity /= 2
+		if *events > 0 {
+			t.activity += 0.5
+		}
+		t.p.stats.polled(t.s.Name, now)
+		t.s.succeeded = now
+		for _, i := range *left {
+			t.s.backfill.add(i, time.Time{})
+		}
+	}
+}
+
+// coverNewest enters a part of the newest time in the ledger. What lies between
+// it and what was known before becomes wanted in the same step: the backfill
+// reads it, and new events do not wait behind it.
+func coverNewest(l offsets.Ledger, part audit.Interval) offsets.Ledger {
+	behind := audit.Interval{From: frontier(l), To: part.From}
+	return l.Cover(part).Want(behind)
+}
+
+// probes is how often the newest half of what could not be read is tried.
+const probes = 3
+
+// coverNewestFirst covers i, in parts where it is too much for one reading. What
+// cannot be read is left, if only something newer can be: a tail must get on.
+// probing says that the reading has failed before.
+func (p *Poller) coverNewestFirst(ctx context.Context, like delivery, i audit.Interval, probing bool) (left []audit.Interval, err error) {
+	if probing {
+		like.read.Attempts = fewAttempts
+	}
+	for probe := 0; ; probe++ {
+		var too []audit.Interval
+		too, err = p.coverInParts(ctx, like, i)
+		if err == nil || !probing || probe == probes || !errors.Is(err, ErrUnreadable) || i.Length() <= time.Millisecond {
+			return append(left, too...), err
+		}
+		older, newer := halves(i)
+		left, i = append(left, older), newer
+	}
+}
+
+// handOver makes wanted what a tail or a sweep could not read: the backfill tries
+// it in ever smaller parts, and nothing waits for it. also changes the ledger in
+// the same step; without parts nothing is changed.
+func (p *Poller) handOver(ctx context.Context, stream string, parts []audit.Interval, also func(offsets.Ledger) offsets.Ledger) error {
+	if len(parts) == 0 {
 		return nil
 	}
-	p.log.Warn("the ledger reaches into the future of the API's clock; what is not past is read again",
-		zap.String("stream", stream), zap.Time("api_now", now), zap.Time("covered_to", l.Covered.Last()))
-	return p.recall(ctx, audit.NewIntervalSet(again), func(b *stepBuilder) {
+	p.log.Warn("a part of the interval cannot be read; it is read in smaller parts, apart from the rest",
+		zap.String("stream", stream), zap.Stringer("interval", parts[0]), zap.Int("parts", len(parts)))
+	return p.do(ctx, func(b *stepBuilder) {
 		b.change(stream, func(l offsets.Ledger) offsets.Ledger {
-			l, _, _ = rewind(l, now, p.cfg.PollOverlap)
+			for _, i := range parts {
+				l = l.Doubt(i)
+			}
+			return also(l)
+		})
+	})
+}
+
+// peekAhead reads what only one of two clocks calls past, where the API's and
+// ours contradict each other: it covers nothing, so that nothing is lost whichever
+// is wrong, and new events are published at once if the other one is.
+func (t *tail) peekAhead(now time.Time) (*job, time.Time) {
+	p := t.p
+	low, high := p.now(), p.latestNow()
+	if !high.After(low) {
+		return nil, now.Add(p.cfg.PollInterval)
+	}
+	r := p.claim(t.s.Name, false, func(v view) audit.Interval {
+		return audit.Interval{From: latest(high.Add(-p.cfg.PollOverlap), low, v.Start, v.Forgotten), To: high}
+	})
+	if r == nil {
+		return nil, now.Add(p.cfg.PollInterval)
+	}
+	return &job{
+		reading: r,
+		run: func(ctx context.Context) error {
+			_, err := p.coverInParts(ctx, delivery{read: audit.Read{Stream: t.s.Name, Interval: r.interval, Purpose: audit.Tail}}, r.interval)
+			return err
+		},
+		ended: func(err error, now time.Time) {
+			t.peek.due = now.Add(p.cfg.PollInterval)
+			if err != nil {
+				p.log.Debug("what is past by one clock only cannot be read", zap.String("stream", t.s.Name), zap.Error(err))
+			}
+		},
+	}, time.Time{}
+}
+
+// stepBack rewinds the stream's ledger where it reaches into the future. It may be
+// the clock of today that is wrong, and this time published and forgotten: then
+// its ids are remembered again first.
+func (p *Poller) stepBack(ctx context.Context, stream string, now time.Time) error {
+	l, _ := p.ledger(stream)
+	p.log.Warn("ledger is ahead of the clock; rewinding",
+		zap.String("stream", stream), zap.Time("now", now), zap.Time("covered_to", l.Covered.Last()))
+	return p.recall(ctx, func() audit.IntervalSet {
+		l, _ := p.ledger(stream)
+		_, again := rewind(l, now, p.cfg.PollOverlap)
+		return again.Clip(audit.Interval{To: l.Forgotten})
+	}, func(b *stepBuilder) {
+		b.change(stream, func(l offsets.Ledger) offsets.Ledger {
+			l, _ = rewind(l, now, p.cfg.PollOverlap)
 			return l
 		})
 	})

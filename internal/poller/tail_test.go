@@ -4,51 +4,51 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"genesys-audit-connector/internal/audit"
 )
 
 // simulate polls for a simulated time, with so many at once that take so long
 // each; news says whether a poll of the stream finds something. It counts the
 // polls, and the longest time that each stream waited from one to the next.
 func simulate(streams, atOnce int, interval, takes, length time.Duration, news func(stream int) bool) (polls []int, waited []time.Duration) {
-	var all []audit.Stream
-	index := make(map[string]int)
+	s := &schedule{places: [classes]int{newest: atOnce}, active: map[*job]struct{}{}}
+	activity := make([]float64, streams)
+	index := make(map[*lane]int)
 	for i := range streams {
-		all = append(all, audit.Stream{Name: fmt.Sprint("s", i)})
-		index[all[i].Name] = i
+		l := &lane{class: newest, single: true}
+		index[l] = i
+		s.lanes = append(s.lanes, l)
 	}
-	q := newTails(all, interval)
 	polls, waited = make([]int, streams), make([]time.Duration, streams)
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	end := start.Add(length)
 	type flight struct {
-		t    *tail
+		l    *lane
 		ends time.Time
 	}
 	var flying []flight
-	last := make(map[int]time.Time)
-	for now := start; now.Before(end); now = now.Add(100 * time.Millisecond) {
+	for now := start; now.Before(start.Add(length)); now = now.Add(100 * time.Millisecond) {
 		for len(flying) > 0 && !flying[0].ends.After(now) {
-			events := 0
-			if news(index[flying[0].t.stream.Name]) {
-				events = 3
+			l := flying[0].l
+			i := index[l]
+			if activity[i] /= 2; news(i) {
+				activity[i] += 0.5
 			}
-			q.polled(flying[0].t, events)
+			l.weight = 1 + (busyWeight-1)*activity[i]
+			l.running, l.due = 0, l.served.Add(interval)
 			flying = flying[1:]
 		}
-		for len(flying) < atOnce {
-			t, _ := q.take(now)
-			if t == nil {
+		for {
+			taken := [classes]int{newest: len(flying)}
+			l := s.urgent(now, &taken)
+			if l == nil {
 				break
 			}
-			i := index[t.stream.Name]
-			if before, ok := last[i]; ok {
-				waited[i] = max(waited[i], now.Sub(before))
+			i := index[l]
+			if polls[i] > 0 {
+				waited[i] = max(waited[i], now.Sub(l.served))
 			}
-			last[i] = now
 			polls[i]++
-			flying = append(flying, flight{t, now.Add(takes)})
+			l.served, l.running = now, 1
+			flying = append(flying, flight{l, now.Add(takes)})
 		}
 	}
 	return polls, waited
@@ -84,26 +84,6 @@ func TestTailsGoRoundFairlyAndBusyOnesMoreOften(t *testing.T) {
 		if n < 119 || n > 121 {
 			t.Errorf("all idle: stream %d got %d polls of 3000, want 120", i, n)
 		}
-	}
-}
-
-func TestFailedTailWaitsAndHoldsUpNobody(t *testing.T) {
-	now := time.Now()
-	q := newTails([]audit.Stream{{Name: "broken"}, {Name: "fine"}}, 5*time.Second)
-	broken, _ := q.take(now)
-	q.failed(broken, now, time.Minute)
-	fine, _ := q.take(now)
-	if fine == nil || fine.stream.Name != "fine" {
-		t.Fatalf("the other stream's turn is %v", fine)
-	}
-	q.polled(fine, 0)
-	if t2, wait := q.take(now); t2 != nil || wait != 5*time.Second {
-		t.Errorf("at once: %v, wait %s; want nobody for 5s", t2, wait)
-	}
-	if t2, _ := q.take(now.Add(time.Minute)); t2 == nil {
-		t.Error("nobody is polled after a minute")
-	} else if t3, _ := q.take(now.Add(time.Minute)); t3 == nil || t3.stream.Name == t2.stream.Name {
-		t.Errorf("after %s: %v, want the other one", t2.stream.Name, t3)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/retry"
 	"genesys-audit-connector/internal/txn"
 )
 
@@ -55,6 +56,7 @@ func (r *Replica) unfollow() *follower {
 // run reads on until ctx ends.
 func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
+	backoff := retry.Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second}
 	for loaded := false; ctx.Err() == nil; {
 		var err error
 		if !loaded {
@@ -69,19 +71,21 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 		if errors.Is(err, txn.ErrOutOfRange) {
-			f.r.log.Warn("the offsets topic was cut off or made anew, it is read from its beginning", zap.Error(err))
+			f.r.log.Warn("the offsets topic was truncated or recreated; reading it from its beginning", zap.Error(err))
 			f.reader.Close()
 			f.reader, f.state = f.r.beginning()
 			loaded = false
 			continue
 		}
 		if err != nil {
-			f.r.cfg.Stats.Failed("offsets topic", err)
-			f.r.log.Warn("following the offsets topic failed, trying again", zap.Error(err))
-			pause(ctx, time.Second)
+			f.r.cfg.Health.Report(offsetsSubject, err)
+			pause := backoff.Next()
+			f.r.log.Warn("following the offsets topic failed, retrying", zap.Error(err), zap.Duration("in", pause))
+			_ = retry.Sleep(ctx, pause) // the loop sees that ctx has ended
 			continue
 		}
-		f.r.cfg.Stats.Succeeded("offsets topic")
+		backoff.Reset()
+		f.r.cfg.Health.Report(offsetsSubject, nil)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/kafkatest"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
@@ -58,7 +59,7 @@ type loaded struct {
 func load(brokers []string) loaded {
 	cluster := txn.Dial(txn.Config{Brokers: brokers, ClientID: "load"})
 	defer cluster.Close()
-	r := New(Config{Org: loadOrg, Cluster: cluster, Offsets: loadTopic, Stats: poller.NewStats(0, nil), Logger: zap.NewNop()})
+	r := New(Config{Org: loadOrg, Cluster: cluster, Offsets: loadTopic, Health: new(health.Monitor), Logger: zap.NewNop()})
 	f := r.newFollower()
 	defer f.reader.Close()
 	base, cpu, began := heap(), cpuTime(), time.Now()

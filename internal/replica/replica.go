@@ -20,6 +20,7 @@ import (
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/retry"
 	"genesys-audit-connector/internal/txn"
 )
 
@@ -36,13 +37,20 @@ const (
 // Term is what leading means: it polls until ctx ends or the term is over.
 type Term interface {
 	Run(ctx context.Context) error
-	// Request takes over work that was handed in through the offsets topic.
-	Request(ctx context.Context, id string, r offsets.Request) error
+	// Request takes over work that was handed in through the offsets topic. It does
+	// not wait until the work is done.
+	Request(id string, r offsets.Request)
 }
 
 // ErrAgain is wrapped by the error of a term that is to be followed by another
 // at once: nothing failed.
 var ErrAgain = errors.New("begin another term")
+
+// What may fail here.
+var (
+	offsetsSubject = health.Subject{Kind: health.Kafka, Op: "offsets topic"}
+	termSubject    = health.Subject{Kind: health.Kafka, Op: "lead"}
+)
 
 // Config says what a replica is made of. All of it is owned by the caller.
 type Config struct {
@@ -53,7 +61,7 @@ type Config struct {
 	Election txn.ElectionConfig
 	// NewTerm makes a term that owns state.
 	NewTerm func(state *offsets.State) Term
-	Stats   *poller.Stats
+	Health  *health.Monitor
 	Logger  *zap.Logger
 }
 
@@ -78,13 +86,7 @@ func New(cfg Config) *Replica {
 // error says that only another configuration can help.
 func (r *Replica) Run(ctx context.Context) error {
 	part := r.cfg.Election
-	part.Report = func(_ health.Subject, err error) {
-		if err != nil {
-			r.cfg.Stats.Failed("replica group", err)
-			return
-		}
-		r.cfg.Stats.Succeeded("replica group")
-	}
+	part.Report = r.cfg.Health.Report
 	election := r.cfg.Cluster.NewElection(part)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -115,9 +117,10 @@ func configuration(err error) bool {
 // lead leads term after term, until ownership is lost (ctx ends), a newer
 // replica has fenced this one, or the configuration is wrong.
 func (r *Replica) lead(ctx context.Context) error {
-	defer r.cfg.Stats.Succeeded("kafka") // what hinders leading does not hinder a standby
+	group := txn.GroupSubject(r.cfg.Election.GroupID)
+	defer r.cfg.Health.Drop(func(s health.Subject) bool { return s.Kind == health.Kafka && s != offsetsSubject && s != group }) // what hinders leading does not hinder a standby
 	f := r.unfollow()
-	for backoff := time.Second; ; backoff = min(2*backoff, time.Minute) {
+	for backoff := (retry.Backoff{First: time.Second, Most: time.Minute}); ; {
 		began := time.Now()
 		err := r.term(ctx, f)
 		switch {
@@ -133,17 +136,16 @@ func (r *Replica) lead(ctx context.Context) error {
 			return err
 		case errors.Is(err, ErrAgain):
 			r.log.Info("another term", zap.Error(err))
-			f, backoff = r.newFollower(), time.Second/2
+			f = r.newFollower()
 			continue
 		}
-		r.cfg.Stats.Failed("kafka", err)
+		r.cfg.Health.Report(termSubject, err)
 		if time.Since(began) > time.Minute {
-			backoff = time.Second
+			backoff.Reset()
 		}
-		r.log.Warn("the term is over, its memory is loaded again", zap.Error(err), zap.Duration("in", backoff))
-		select {
-		case <-time.After(backoff):
-		case <-ctx.Done():
+		pause := backoff.Next()
+		r.log.Warn("leadership term ended; reloading state", zap.Error(err), zap.Duration("in", pause))
+		if retry.Sleep(ctx, pause) != nil {
 			return nil
 		}
 		f = r.newFollower() // what a doubtful step did to the old memory is not known
@@ -162,8 +164,8 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 	}
 	r.log.Info("active", zap.Int("ids", f.state.IDs.Len()), zap.Int("streams", len(f.state.Ledgers)),
 		zap.Int64("offset", f.reader.Offset()), zap.Duration("caught_up_in", time.Since(started)))
-	r.cfg.Stats.Succeeded("kafka")
-	r.cfg.Stats.Succeeded("offsets topic") // whatever following it met before
+	r.cfg.Health.Report(termSubject, nil)
+	r.cfg.Health.Report(offsetsSubject, nil) // whatever following it met before
 	r.set(Active, true)
 	defer r.set(Standby, true)
 
@@ -190,14 +192,10 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 // one any more that the term's memory is of. The term owns the state by now: watch
 // must not touch it.
 func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) error {
-	taken := func(id string, request offsets.Request) {
-		if err := term.Request(ctx, id, request); err != nil && ctx.Err() == nil {
-			r.log.Error("a request could not be taken over", zap.String("request", id), zap.Error(err))
-		}
-	}
 	for id, request := range pending {
-		taken(id, request)
+		term.Request(id, request)
 	}
+	backoff := retry.Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second}
 	for ctx.Err() == nil {
 		found := make(map[string]offsets.Request)
 		err := f.reader.Poll(ctx, time.Second, func(rec *txn.Record) error {
@@ -214,23 +212,19 @@ func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map
 		})
 		switch {
 		case errors.Is(err, txn.ErrOutOfRange):
-			return fmt.Errorf("%w: the offsets topic was cut off or made anew: %w", ErrAgain, err)
+			return fmt.Errorf("%w: the offsets topic was truncated or recreated: %w", ErrAgain, err)
 		case err != nil && ctx.Err() == nil:
-			r.log.Warn("following the offsets topic failed, trying again", zap.Error(err))
-			pause(ctx, time.Second)
+			pause := backoff.Next()
+			r.log.Warn("following the offsets topic failed, retrying", zap.Error(err), zap.Duration("in", pause))
+			_ = retry.Sleep(ctx, pause) // the loop sees that ctx has ended
+		default:
+			backoff.Reset()
 		}
 		for id, request := range found {
-			taken(id, request)
+			term.Request(id, request)
 		}
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }
 
 func (r *Replica) set(role Role, loaded bool) {

@@ -219,7 +219,7 @@ func (e *Election) heard() {
 
 func (e *Election) contact(err error) {
 	if e.config.Report != nil {
-		e.config.Report(health.Subject{Kind: health.Kafka, Op: "replica group", Of: e.config.GroupID}, err)
+		e.config.Report(GroupSubject(e.config.GroupID), err)
 	}
 }
 
@@ -243,4 +243,9 @@ func (e *Election) setRole(role Role) {
 	if e.role.Swap(role) != role {
 		e.log.Info("role", zap.String("role", string(role)))
 	}
+}
+
+// GroupSubject is what fails while a replica cannot take part in its group.
+func GroupSubject(group string) health.Subject {
+	return health.Subject{Kind: health.Kafka, Op: "replica group", Of: group}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/health"
 )
 
 // maxLabelValues is the most series that names from the API may make; the rest are counted as "other".
@@ -73,6 +75,7 @@ var (
 
 	transactions = counter("transactions_total", "Kafka transactions by result; unknown: the answer did not tell, and start-up found out.", "result")
 	retries      = counter("transaction_retries_total", "Requests of the transaction protocol that were sent again.")
+	quotaWaits   = counter("kafka_throttled_seconds_total", "Time for which a producer quota of the brokers wanted nothing to be sent.")
 	duration     = newFamily(0, "transaction_duration_seconds", "How long committed transactions took, from begin to the answer.")
 )
 
@@ -81,7 +84,7 @@ var families = []family{
 	lag, lastPoll, covered, wanted, edge, gaps, gapTime, sweptUntil, duplicates, lateness,
 	published, changesMade, eventErrors, remembered, unmapped,
 	requests, throttled, quotaLimit, quotaWindow, quotaUsed, quotaRemaining, quotaReserve,
-	transactions, retries, duration,
+	transactions, retries, quotaWaits, duration,
 }
 
 // metrics serves our metrics and those of the Go runtime and the process, from a registry of our own.
@@ -154,14 +157,14 @@ func (e emitter) process(s *Snapshot) {
 	if s.ClockKnown {
 		e.put(clockOffset, s.ClockOffset.Seconds())
 	}
-	kinds := make(map[Kind]int)
+	kinds := make(map[health.Kind]int)
 	for _, f := range s.lasting() {
-		if !slices.Contains(Kinds, f.Kind) {
-			f.Kind = Other
+		if !slices.Contains(health.Kinds, f.Kind) {
+			f.Kind = health.Other
 		}
 		kinds[f.Kind]++
 	}
-	for _, k := range Kinds {
+	for _, k := range health.Kinds {
 		e.put(failing, float64(kinds[k]), string(k))
 	}
 }
@@ -220,6 +223,7 @@ func (e emitter) transactions(t *Transactions) {
 	e.put(transactions, float64(t.Aborted), "aborted")
 	e.put(transactions, float64(t.Unknown), "unknown")
 	e.put(retries, float64(t.Retries))
+	e.put(quotaWaits, t.Throttled)
 	e.histogram(duration, t.Duration)
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 )
 
 // Role is what a replica does at the moment, as /api/status spells it.
@@ -15,21 +16,6 @@ const (
 	Standby  Role = "standby"
 	Active   Role = "active"
 )
-
-// Kind sorts failures by what an operator has to look at.
-type Kind string
-
-// The kinds of failure. Alert rules name them.
-const (
-	Credentials Kind = "credentials" // refused: token, permission, client
-	API         Kind = "api"         // unreachable, or answers with faults
-	Kafka       Kind = "kafka"       // brokers, topics, transactions
-	Registry    Kind = "registry"
-	Other       Kind = "other"
-)
-
-// Kinds are all of them.
-var Kinds = []Kind{Credentials, API, Kafka, Registry, Other}
 
 // Snapshot is everything that this package shows, at one moment. The zero value
 // is that of a replica which has just started. Whoever makes it gives it away:
@@ -126,8 +112,9 @@ type Events struct {
 type Transactions struct {
 	Committed uint64
 	Aborted   uint64
-	Unknown   uint64 // ended with an answer that does not tell
-	Retries   uint64 // requests of the protocol that were sent again
+	Unknown   uint64  // ended with an answer that does not tell
+	Retries   uint64  // requests of the protocol that were sent again
+	Throttled float64 // seconds for which a quota of the brokers wanted nothing to be sent
 	Duration  Histogram
 }
 
@@ -164,12 +151,14 @@ func (h Histogram) at(i int) uint64 {
 
 // Failure is something that does not work, or did not lately.
 type Failure struct {
-	Kind  Kind
-	What  string // what was tried
-	Err   string
-	Since time.Time // of the first failure in a row
-	Last  time.Time
-	Times int
+	Kind health.Kind
+	What string // what was tried
+	// Warning: the work goes on all the same, and the replica stays ready.
+	Warning bool
+	Err     string
+	Since   time.Time // of the first failure in a row
+	Last    time.Time
+	Times   int
 	// Ended is when it worked again; zero while it lasts.
 	Ended time.Time
 }

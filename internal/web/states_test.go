@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 )
 
 // A source that always tells the same.
@@ -60,7 +61,7 @@ func healthy() Snapshot {
 	s.IDs, s.Unmapped = 12345, map[string]uint64{"webDeployment": 14, "predictor": 2}
 	s.Recent = changes()
 	s.Failures = []Failure{{
-		Kind: API, What: "read type=configuration", Err: "GET /api/v2/auditlogs: 503 Service Unavailable",
+		Kind: health.API, What: "read type=configuration", Err: "GET /api/v2/auditlogs: 503 Service Unavailable",
 		Since: before(5 * hour), Last: before(5*hour - time.Minute), Times: 4, Ended: before(5*hour - 70*time.Second),
 	}}
 	return s
@@ -136,8 +137,8 @@ func troubled() Snapshot {
 	s.Rate.Ours, s.Rate.Others, s.Rate.Remaining = 2, 93, 5
 	s.Fenced = 1
 	s.Failures = append(s.Failures,
-		Failure{Kind: Credentials, What: "token", Err: "POST https://login.mypurecloud.de/oauth/token: 401 invalid_client: client not found; check GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET", Since: before(37 * time.Minute), Last: before(20 * time.Second), Times: 41},
-		Failure{Kind: Registry, What: "schema registry", Err: "dial tcp 10.2.3.4:8081: connect: connection refused", Since: before(4 * time.Minute), Last: before(50 * time.Second), Times: 6},
+		Failure{Kind: health.Credentials, What: "token", Err: "POST https://login.mypurecloud.de/oauth/token: 401 invalid_client: client not found; check GENESYS_CLIENT_ID and GENESYS_CLIENT_SECRET", Since: before(37 * time.Minute), Last: before(20 * time.Second), Times: 41},
+		Failure{Kind: health.Registry, What: "schema registry", Err: "dial tcp 10.2.3.4:8081: connect: connection refused", Since: before(4 * time.Minute), Last: before(50 * time.Second), Times: 6},
 	)
 	return s
 }

@@ -137,7 +137,12 @@ func (s *Snapshot) lastFailure() (Failure, bool) {
 // lasting are the failures that last, the longest standing first.
 func (s *Snapshot) lasting() []Failure {
 	list := slices.DeleteFunc(slices.Clone(s.Failures), func(f Failure) bool { return !f.Ended.IsZero() })
-	slices.SortStableFunc(list, func(a, b Failure) int { return a.Since.Compare(b.Since) })
+	slices.SortStableFunc(list, func(a, b Failure) int {
+		if a.Warning != b.Warning { // what does not work comes before what works with a warning
+			return map[bool]int{false: -1, true: 1}[a.Warning]
+		}
+		return a.Since.Compare(b.Since)
+	})
 	return list
 }
 

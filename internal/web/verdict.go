@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"genesys-audit-connector/internal/health"
 )
 
 // level is how much something needs a person. The page says it in colour, in
@@ -80,7 +82,9 @@ func (s *Snapshot) sums() sums {
 // judge says the most important thing first: what does not work, then what is
 // late, then what is missing, then what is under way.
 func judge(s *Snapshot, t sums) verdict {
-	if f := s.lasting(); len(f) > 0 {
+	if f := s.lasting(); len(f) > 0 && f[0].Warning {
+		return verdict{warn, "Running, with a warning", sentence(f[0].What + ": " + f[0].Err)}
+	} else if len(f) > 0 {
 		v := verdict{warn, "Trouble, trying again", f[0].reassure(s.Now)}
 		if s.NotReady != "" || s.Now.Sub(f[0].Since) > patience {
 			v.Level, v.Title = bad, cmp.Or(troubleTitles[f[0].Kind], "Something does not work")
@@ -114,11 +118,11 @@ func judge(s *Snapshot, t sums) verdict {
 		fmt.Sprintf("Read without a gap since %s, as far as %s ago.", longStamp(t.oldest), human(t.lag))}
 }
 
-var troubleTitles = map[Kind]string{
-	Credentials: "The API refuses the credentials",
-	API:         "The API does not answer as it should",
-	Kafka:       "Kafka does not take what is written",
-	Registry:    "The schema registry does not answer",
+var troubleTitles = map[health.Kind]string{
+	health.Credentials: "The API refuses the credentials",
+	health.API:         "The API does not answer as it should",
+	health.Kafka:       "Kafka does not take what is written",
+	health.Registry:    "The schema registry does not answer",
 }
 
 func judgeStandby(s *Snapshot) verdict {

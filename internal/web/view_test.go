@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 )
 
 func TestWords(t *testing.T) {
@@ -127,10 +128,10 @@ func TestVerdict(t *testing.T) {
 		{"very late", edit(func(s *Snapshot) { s.Streams[0].Lag = lagBad }), bad, "Far behind"},
 		{"not ready", edit(func(s *Snapshot) { s.NotReady = "why" }), warn, "Not ready"},
 		{"a hiccup", edit(func(s *Snapshot) {
-			s.Failures = []Failure{{Kind: API, What: "x", Err: "y", Since: before(3 * time.Second), Last: noon, Times: 1}}
+			s.Failures = []Failure{{Kind: health.API, What: "x", Err: "y", Since: before(3 * time.Second), Last: noon, Times: 1}}
 		}), warn, "Trouble, trying again"},
 		{"lasting", edit(func(s *Snapshot) {
-			s.Failures = []Failure{{Kind: Kafka, What: "x", Err: "y", Since: before(3 * hour), Last: noon, Times: 99}}
+			s.Failures = []Failure{{Kind: health.Kafka, What: "x", Err: "y", Since: before(3 * hour), Last: noon, Times: 99}}
 		}), bad, "Kafka does not take what is written"},
 		{"of no kind", edit(func(s *Snapshot) {
 			s.Failures = []Failure{{What: "x", Err: "y", Since: before(3 * hour), Last: noon, Times: 99}}

@@ -1,0 +1,117 @@
+package poller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/offsets"
+	"genesys-audit-connector/internal/retry"
+)
+
+// open opens the source, again and again until it opens, and begins or resumes
+// the ledger of each stream. The first step writes the ledgers, so that a start
+// that was promised once is kept.
+func (p *Poller) open(ctx context.Context) error {
+	var streams []audit.Stream
+	err := p.untilDone(ctx, health.Subject{Kind: health.API, Op: "open the API"}, func() (err error) {
+		streams, err = p.src.Open(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	loaded := p.Ledgers()
+	fitted := make(map[string]offsets.Ledger, len(streams))
+	var lost audit.IntervalSet
+	for _, s := range streams {
+		if err := p.damaged[s.Name]; err != nil {
+			// Starting anew would publish again whatever was forgotten.
+			return fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, s.Name, err)
+		}
+		l, known := loaded[s.Name]
+		now := p.now()
+		l = p.fit(l, known, s, now)
+		fitted[s.Name] = l
+		wanted := l.Wanted.Add(audit.Interval{From: frontier(l), To: now})
+		lost = lost.Union(unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded))
+		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
+			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
+			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))
+	}
+	err = p.untilDone(ctx, health.Subject{Kind: health.Kafka, Op: "raw topic"}, func() error {
+		return p.recall(ctx, func() audit.IntervalSet { return lost }, func(b *stepBuilder) {
+			for name, l := range fitted {
+				b.change(name, func(offsets.Ledger) offsets.Ledger { return l })
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range streams {
+		p.schedule.addStream(s)
+	}
+	p.schedule.chore(health.Subject{Kind: health.Kafka, Op: "forget"}, forgetEvery, p.forgetAll)
+	p.schedule.chore(health.Subject{Kind: health.Other, Op: "summary"}, summaryEvery, p.summarise())
+	p.mu.Lock()
+	p.streams = streams
+	p.mu.Unlock()
+	return nil
+}
+
+// fit is the stream's ledger, fitted to the settings of today.
+func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time) offsets.Ledger {
+	start := p.cfg.Start(now, s.Retention)
+	if edge := retentionEdge(now, s.Retention); start.Before(edge) && edge.Sub(start) <= retentionMargin {
+		start = edge.Add(firstReading(s.Retention)) // "all there is" is what can still be asked for, and no gap
+	}
+	if known {
+		return resume(l, start, now, p.cfg.SweepAges)
+	}
+	return begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
+}
+
+// untilDone tries until it works, ctx ends (then it returns its cause) or the
+// error is one that only another configuration mends.
+func (p *Poller) untilDone(ctx context.Context, what health.Subject, try func() error) error {
+	passes := func(err error) bool { return ctx.Err() == nil && !errors.Is(err, ErrConfiguration) }
+	failed := func(err error, pause time.Duration) {
+		p.cfg.Health.Report(what, err)
+		p.log.Warn("operation failed, retrying", zap.Stringer("operation", what), zap.Error(err), zap.Duration("in", pause))
+	}
+	err := retry.Do(ctx, newBackoff(), passes, failed, try)
+	switch {
+	case err == nil:
+		p.cfg.Health.Report(what, nil)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// summaryEvery is how often the log says that all is well, or not.
+const summaryEvery = time.Minute
+
+// summarise returns what says each minute what was done since the last time.
+func (p *Poller) summarise() func(context.Context) error {
+	before := p.stats.Counts()
+	return func(context.Context) error {
+		now, counts := p.now(), p.stats.Counts()
+		for _, s := range p.openStreams() {
+			l, _ := p.ledger(s.Name)
+			n, old := counts.Streams[s.Name], before.Streams[s.Name]
+			p.log.Info("summary", zap.String("stream", s.Name), zap.Duration("lag", now.Sub(l.Covered.Last())),
+				zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)),
+				zap.Int("published", n.Published-old.Published), zap.Int("seen_again", n.Duplicates-old.Duplicates),
+				zap.Int("published_all_streams", counts.Published-before.Published), zap.Int("ids", counts.IDs))
+		}
+		before = counts
+		return nil
+	}
+}
