@@ -246,6 +246,7 @@ var errSeen = errors.New("seen enough")
 func (a API) first(ctx context.Context, s audit.Stream, i audit.Interval) (events int, err error) {
 	err = a.Client.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Sweep}, func(p audit.Page, _ bool) error {
 		events = len(p.Events)
+		p.Release()
 		return errSeen
 	})
 	if errors.Is(err, errSeen) {

@@ -74,6 +74,9 @@ func (c *Client) repeat(ctx context.Context, op string, attempts int, try func()
 				err = &FaultError{Op: op, Err: err, Reached: true}
 			}
 		}
+		if errors.Is(err, errNoMemory) && !isFault(err) { // holding nothing, it waits
+			err = &FaultError{Op: op, Err: err}
+		}
 		var fault *FaultError
 		if !errors.As(err, &fault) || ctx.Err() != nil {
 			return nil, err
@@ -92,6 +95,11 @@ func (c *Client) repeat(ctx context.Context, op string, attempts int, try func()
 			return nil, err
 		}
 	}
+}
+
+func isFault(err error) bool {
+	var fault *FaultError
+	return errors.As(err, &fault)
 }
 
 // asked returns how long an answer asked to be left alone, and whether it was a 429.
