@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,7 +27,7 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
-		Report:   a.reportAPI, Version: version,
+		Report:   a.reportAPI, Version: version, KnownStreams: a.knownStreams,
 	}
 	if g.RefreshToken.IsSet() {
 		cfg.RefreshToken, cfg.Tokens = text(g.RefreshToken), tokenStore{a}
@@ -43,6 +45,16 @@ func (a *app) reportAPI(s health.Subject, err error) {
 	default:
 		a.stats.Failed(s.String(), err)
 	}
+}
+
+// knownStreams lists the streams that have a ledger, as far as this replica has
+// loaded the offsets topic.
+func (a *app) knownStreams() []string {
+	term := a.current()
+	if term == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(term.Ledgers()))
 }
 
 // baseline is how far back the filter may be tried out: only time that the tail

@@ -42,6 +42,7 @@ const (
 	maxPages      = 100_000
 	maxEmptyPages = 1000 // in a row
 	maxRestarts   = 3    // of an interval, after its cursor died or its pages moved
+	interceptions = 3    // attempts at a request that something in front of the API refuses
 	growAfter     = 8    // good pages until a page size that was halved is doubled again
 )
 
@@ -83,6 +84,9 @@ func (c *Client) repeat(ctx context.Context, op string, attempts int, try func()
 		}
 		wait, refused := asked(err)
 		lasting.failed(err, wait)
+		if between := new(InterceptedError); errors.As(err, &between) {
+			most = min(most, interceptions)
+		}
 		if refused && refusals < c.patience.refusals {
 			refusals++
 		} else if faults++; faults >= most {
