@@ -90,6 +90,7 @@ func (a API) refuse(ctx context.Context, f *finding, err error) {
 	var credentials *genesys.CredentialsError
 	var status *genesys.StatusError
 	var redirect *genesys.RedirectError
+	var between *genesys.InterceptedError
 	switch {
 	case errors.As(err, &credentials):
 		f.fail(strings.TrimSpace(fmt.Sprintf("%s: %d %s", credentials.By, credentials.Status, credentials.Code)), credentials.Hint)
@@ -97,6 +98,8 @@ func (a API) refuse(ctx context.Context, f *finding, err error) {
 		f.fail(strings.TrimSuffix(status.Error(), ": "+status.Hint), status.Hint)
 	case errors.As(err, &redirect):
 		f.fail(redirect.Error(), "is GENESYS_REGION (or GENESYS_API_URL, GENESYS_LOGIN_URL) right?")
+	case errors.As(err, &between):
+		f.fail(between.Error(), "does a firewall or proxy let it through, and is GENESYS_REGION (or GENESYS_API_URL, GENESYS_LOGIN_URL) right?")
 	case ctx.Err() != nil:
 		f.fail(context.Cause(ctx).Error(), "the API is slow, or others use its limit up: look again later")
 	default:
@@ -246,6 +249,7 @@ var errSeen = errors.New("seen enough")
 func (a API) first(ctx context.Context, s audit.Stream, i audit.Interval) (events int, err error) {
 	err = a.Client.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Sweep}, func(p audit.Page, _ bool) error {
 		events = len(p.Events)
+		p.Release()
 		return errSeen
 	})
 	if errors.Is(err, errSeen) {

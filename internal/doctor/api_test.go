@@ -91,7 +91,7 @@ func TestAPI(t *testing.T) {
 				w.Cleanup(s.Close)
 				w.genesys.APIURL = s.URL
 			},
-			want: map[string]symptom{"audit API": {Failed, "404", "GENESYS_AUDIT_API=auto"}},
+			want: map[string]symptom{"audit API": {Failed, "404", "GENESYS_REGION"}},
 		},
 		"a site that redirects": {
 			then: fault(sandbox.Fault{Kind: sandbox.Redirect, Endpoint: sandbox.EndpointAuditlogs, Count: -1}),

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -28,24 +28,27 @@ type answer struct {
 	read   bool // doc holds body
 	// When the request was sent and the header came, on our clock.
 	sent, received time.Time
+
+	account *account // nil: not limited
+	nodes   int      // that it is charged with
+	kept    int      // events that it is charged with
+	short   bool     // there was no room for it
 }
-
-// answers are those not in use. One that had to grow for a giant body is left
-// to the garbage collector.
-var answers = sync.Pool{New: func() any { return new(answer) }}
-
-const (
-	keptBody   = 4 << 20
-	keptEvents = 4096
-)
 
 func (a *answer) free() {
 	a.header, a.read = nil, false
 	clear(a.events)
-	if cap(a.body) <= keptBody && cap(a.events) <= keptEvents {
-		answers.Put(a)
+	if a.account != nil {
+		a.account.of.put(a)
 	}
 }
+
+// Memory for a body is taken in steps: a length that somebody tells is not
+// believed beyond trustedLength.
+const (
+	firstBody     = 16 << 10
+	trustedLength = 4 << 20
+)
 
 // receive reads the body of an answer to its end, unpacked, at most limit bytes.
 func (a *answer) receive(resp *http.Response, limit int64) error {
@@ -58,16 +61,20 @@ func (a *answer) receive(resp *http.Response, limit int64) error {
 		if err := a.unpack(from); err != nil {
 			return fmt.Errorf("unpack: %w", err)
 		}
-		from, hint = a.gz, 8*hint // JSON packs about that well
+		from, hint = a.gz, 8*min(hint, trustedLength) // JSON packs about that well
 	default:
 		return fmt.Errorf("unknown content encoding %.20q", encoding)
 	}
 	if hint > 0 {
-		a.grow(int(min(hint, limit)) + 1) // one more shows that it ends there
+		if err := a.grow(int(min(hint, limit, trustedLength)) + 1); err != nil { // one more shows that it ends there
+			return err
+		}
 	}
 	for {
 		if len(a.body) == cap(a.body) {
-			a.grow(max(2*cap(a.body), 16<<10))
+			if err := a.grow(max(2*cap(a.body), firstBody)); err != nil {
+				return err
+			}
 		}
 		n, err := from.Read(a.body[len(a.body):cap(a.body)])
 		a.body = a.body[:len(a.body)+n]
@@ -90,27 +97,81 @@ func (a *answer) unpack(from io.Reader) (err error) {
 	return a.gz.Reset(from)
 }
 
-func (a *answer) grow(size int) {
-	if size > cap(a.body) {
-		body := make([]byte, len(a.body), size)
-		copy(body, a.body)
-		a.body = body
+// grow makes room for a body. For a moment there are two, and both are charged.
+func (a *answer) grow(size int) error {
+	old := cap(a.body)
+	if size <= old {
+		return nil
 	}
+	if err := a.charge(size); err != nil {
+		return err
+	}
+	body := make([]byte, len(a.body), size)
+	copy(body, a.body)
+	a.body = body
+	a.credit(old)
+	return nil
 }
+
+// A page of audit events has a node in some 12 bytes. One that has half as many
+// more is read at once; of others the nodes are counted first.
+const bytesPerNode = 8
 
 // document reads the body as JSON, once.
 func (a *answer) document() (jsonscan.Value, error) {
-	if !a.read {
-		// RFC 8259, 8.1: a parser may ignore a byte order mark. Events are slices
-		// of what follows it.
-		if err := a.doc.Parse(bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))); errors.Is(err, jsonscan.ErrTooManyValues) {
-			return jsonscan.Value{}, &tooLargeError{int64(len(a.body))}
-		} else if err != nil {
-			return jsonscan.Value{}, a.malformed(err.Error())
-		}
-		a.read = true
+	if a.read {
+		return a.doc.Root(), nil
 	}
+	// RFC 8259, 8.1: a parser may ignore a byte order mark. Events are slices
+	// of what follows it.
+	text := bytes.TrimPrefix(a.body, []byte("\xef\xbb\xbf"))
+	usual := len(text)/bytesPerNode + 64
+	if len(text) > keptBody {
+		usual = mostNodes(text)
+	}
+	err := a.parse(text, usual)
+	if errors.Is(err, jsonscan.ErrTooManyValues) {
+		err = a.parse(text, mostNodes(text))
+	}
+	var syntax *jsonscan.SyntaxError
+	switch {
+	case errors.Is(err, jsonscan.ErrTooManyValues):
+		return jsonscan.Value{}, &tooLargeError{int64(len(a.body))}
+	case errors.As(err, &syntax):
+		return jsonscan.Value{}, a.malformed(err.Error())
+	case err != nil:
+		return jsonscan.Value{}, err
+	}
+	a.read = true
 	return a.doc.Root(), nil
+}
+
+// parse reads a text that has at most so many nodes.
+func (a *answer) parse(text []byte, nodes int) error {
+	nodes = min(nodes, jsonscan.DefaultMaxValues)
+	if more := nodes - a.nodes; more > 0 {
+		if err := a.charge(more * nodeBytes); err != nil {
+			return err
+		}
+		a.nodes = nodes
+	}
+	a.doc.MaxValues = a.nodes
+	err := a.doc.Parse(text)
+	if unused := a.nodes - a.doc.Cap(); unused > 0 {
+		a.credit(unused * nodeBytes)
+		a.nodes -= unused
+	}
+	return err
+}
+
+// mostNodes returns how many nodes a text has at most: each but the first comes
+// behind one of these.
+func mostNodes(text []byte) int {
+	n := 1
+	for _, c := range []byte{',', ':', '{', '['} {
+		n += bytes.Count(text, []byte{c})
+	}
+	return n
 }
 
 func (a *answer) malformed(reason string) error {
@@ -135,6 +196,16 @@ func (a *answer) entities() (jsonscan.Value, error) {
 	list := root.Get("entities")
 	if list.Kind() != jsonscan.Array {
 		return list, a.malformed("there is no array of entities")
+	}
+	n := 0
+	for e := list.Elements(); e.Next(); {
+		n++
+	}
+	if more := n - a.kept; more > 0 {
+		if err := a.charge(more * eventBytes); err != nil {
+			return list, err
+		}
+		a.kept = n
 	}
 	return list, nil
 }
@@ -163,8 +234,8 @@ func (a *answer) number(name string) (int, error) {
 // page makes a page of an answer whose entities were found to be there. The
 // page owns the answer from here on.
 func (a *answer) page() audit.Page {
-	list, _ := a.entities()
-	a.events = a.events[:0]
+	list := a.doc.Root().Get("entities")
+	a.events = slices.Grow(a.events[:0], a.kept)
 	for e := list.Elements(); e.Next(); {
 		a.events = append(a.events, audit.NewEvent(e.Value()))
 	}

@@ -42,6 +42,7 @@ const (
 	maxPages      = 100_000
 	maxEmptyPages = 1000 // in a row
 	maxRestarts   = 3    // of an interval, after its cursor died or its pages moved
+	interceptions = 3    // attempts at a request that something in front of the API refuses
 	growAfter     = 8    // good pages until a page size that was halved is doubled again
 )
 
@@ -74,12 +75,18 @@ func (c *Client) repeat(ctx context.Context, op string, attempts int, try func()
 				err = &FaultError{Op: op, Err: err, Reached: true}
 			}
 		}
+		if errors.Is(err, errNoMemory) && !isFault(err) { // holding nothing, it waits
+			err = &FaultError{Op: op, Err: err}
+		}
 		var fault *FaultError
 		if !errors.As(err, &fault) || ctx.Err() != nil {
 			return nil, err
 		}
 		wait, refused := asked(err)
 		lasting.failed(err, wait)
+		if between := new(InterceptedError); errors.As(err, &between) {
+			most = min(most, interceptions)
+		}
 		if refused && refusals < c.patience.refusals {
 			refusals++
 		} else if faults++; faults >= most {
@@ -92,6 +99,11 @@ func (c *Client) repeat(ctx context.Context, op string, attempts int, try func()
 			return nil, err
 		}
 	}
+}
+
+func isFault(err error) bool {
+	var fault *FaultError
+	return errors.As(err, &fault)
 }
 
 // asked returns how long an answer asked to be left alone, and whether it was a 429.

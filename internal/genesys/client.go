@@ -73,7 +73,7 @@ type Config struct {
 	RateShare              float64 // 0.7
 	RateReserve            int
 	RequestTimeout         time.Duration // 30 s
-	MaxBody                int64         // bytes of an answer, decompressed; 64 MiB
+	MaxBody                int64         // bytes of an answer, decompressed; 32 MiB
 	Baseline               time.Duration // how far back Open may look at events; 1 day
 	// Report, where set, is told of what fails for a while and is still tried, and
 	// then, with nil, that this is over.
@@ -89,7 +89,7 @@ const (
 	defaultFilter  = "type=configuration"
 	defaultShare   = 0.7
 	defaultTimeout = 30 * time.Second
-	defaultMaxBody = 64 << 20
+	defaultMaxBody = 32 << 20
 	day            = 24 * time.Hour
 )
 

@@ -2,7 +2,8 @@
 // pacing of requests, and the dialects in which the same events are served.
 //
 // It promises that a Read which returns nil has handed over every event that
-// the API showed for the interval, bytes untouched; that an answer which is not
+// the API showed for the interval, bytes untouched, and that nothing in its answers
+// says that there are more; that an answer which is not
 // whole is never taken for an empty one; that no request is sent which the
 // API's own headers say will be refused; and that no secret and no token gets
 // into an error, a log line or a URL. It refuses to know Kafka and Avro, and
@@ -15,7 +16,10 @@
 //	pacer.go       when a request may be sent; quota.go what the headers say
 //	send.go        one request: token, deadline, size limit, what a status means
 //	chain.go       one request again and again; following pages
-//	auditlogs.go, query.go, realtime.go   the dialects
+//	proof.go       when an answer counts as whole
+//	lasting.go     what has to last before it counts
+//	memory.go      the budget of all answers in memory
+//	auditlogs.go, query.go, realtime.go   the dialects; pending.go queries that run for long
 //	baseline.go, services.go   filter and services, checked against what the API knows
 //	oauth.go, seal.go   tokens; refresh tokens that are replaced when used
 //	clock.go       the API's clock

@@ -3,6 +3,7 @@ package genesys
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -71,8 +72,8 @@ func (c *Client) confirm(ctx context.Context, needed func(error) time.Duration, 
 		}
 		c.log.Info("odd answer, asking again before it counts", zap.Error(err), zap.Duration("until_it_lasted", over))
 		c.report(subject, err)
-		if err := retry.Sleep(ctx, over/(lastingAnswers-1)); err != nil {
-			return err
+		if cause := retry.Sleep(ctx, over/(lastingAnswers-1)); cause != nil {
+			return fmt.Errorf("%w; then: %w", err, cause)
 		}
 	}
 }
@@ -89,10 +90,10 @@ func wrongSetting(err error) time.Duration {
 // the dialect was there before.
 func withoutDialect(err error, known bool) time.Duration {
 	var status *StatusError
-	switch {
+	switch own := errors.As(err, &status) && status.Code+status.Message != ""; {
 	case !notServed(err):
 		return 0
-	case known, errors.As(err, &status) && status.Code == "" && status.Message == "": // not the API's own words
+	case known, !own:
 		return lastingTime
 	}
 	return lastingAtFirst
@@ -186,8 +187,11 @@ func (c *Client) settle(fresh mappings) mappings {
 	return fresh
 }
 
-// notServed reports whether the organisation does not serve what was asked for.
+// notServed reports whether the organisation does not serve what was asked for, or
+// something in front of the API says so.
 func notServed(err error) bool {
 	var status *StatusError
-	return errors.As(err, &status) && status.Status == http.StatusNotFound
+	var between *InterceptedError
+	return errors.As(err, &status) && status.Status == http.StatusNotFound ||
+		errors.As(err, &between) && between.Status == http.StatusNotFound
 }

@@ -156,14 +156,14 @@ func (c *Client) exchange(ctx context.Context, op string, req *http.Request, lim
 		return nil, fault(err)
 	}
 	defer func() { _ = resp.Body.Close() }() // all that matters was read
-	a := answers.Get().(*answer)
+	a := shared.get()
 	a.sent, a.received = sent, time.Now()
 	err = a.receive(resp, limit)
 	var large *tooLargeError
 	switch {
 	case err == nil:
 		return a, nil
-	case errors.As(err, &large):
+	case errors.As(err, &large), errors.Is(err, errNoMemory):
 		return a, err
 	}
 	return a, fault(err)

@@ -109,6 +109,9 @@ func (d *Doc) Parse(src []byte) error {
 	return err
 }
 
+// Cap returns how many values the Doc has memory for, 12 bytes each.
+func (d *Doc) Cap() int { return cap(d.nodes) }
+
 // Root is the outermost value; Absent before the first successful Parse.
 func (d *Doc) Root() Value {
 	if len(d.nodes) == 0 {
