@@ -15,7 +15,7 @@ import (
 func moments() []scenario {
 	const moment = 3 * time.Second
 	notFound := func(e sandbox.Endpoint) func(*play) []sandbox.Fault {
-		return always(sandbox.Fault{Kind: sandbox.StatusCode, Status: 404, Endpoint: e, For: moment})
+		return always(sandbox.Fault{Kind: sandbox.StatusCode, Status: 404, Endpoint: e})
 	}
 	// Older than what realtime holds: without the query mapping it looks as if it had left retention.
 	old := func(p *play) {
@@ -23,8 +23,9 @@ func moments() []scenario {
 		p.world.Org.BackfillGrants(50, p.began.Add(-17*24*time.Hour), p.began.Add(-16*24*time.Hour))
 	}
 	farBack := map[string]string{"BACKFILL_FROM": "20d", "BACKFILL_CHUNK": "10d"}
-	passes := func(p *play) { p.lasts(moment+time.Second, nothing) }
+	passes := func(p *play) { p.begins(); p.lasts(moment, nothing) }
 	live := func(p *play) {
+		p.begins()
 		for range 8 {
 			p.world.Org.EmitGrants(10)
 			p.lasts(500*time.Millisecond, nothing)
@@ -35,11 +36,11 @@ func moments() []scenario {
 		{name: "404 of the query mapping midway", api: "auto", set: farBack, made: old, faults: notFound(sandbox.EndpointMapping), during: passes, midway: true},
 		{name: "404 of the realtime mapping midway", api: "auto", set: farBack, made: old, faults: notFound(sandbox.EndpointRealtimeMapping), during: passes, midway: true},
 		{name: "the query mapping lacks the service at the start", api: "auto", set: farBack, made: old, during: passes,
-			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service, Endpoint: sandbox.EndpointMapping, For: moment})},
+			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service, Endpoint: sandbox.EndpointMapping})},
 		{name: "both mappings lack the service midway", api: "auto", set: farBack, made: old, during: passes, midway: true,
-			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service, For: moment})},
+			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service})},
 		{name: "empty mappings midway", api: "auto", set: farBack, made: old, during: passes, midway: true,
-			faults: always(sandbox.Fault{Kind: sandbox.EmptyMapping, For: moment})},
+			faults: always(sandbox.Fault{Kind: sandbox.EmptyMapping})},
 		{name: "empty mappings at the start", api: "auto", set: map[string]string{"GENESYS_SERVICES": ""},
 			faults: always(sandbox.Fault{Kind: sandbox.EmptyMapping}), during: saysSo},
 		{name: "an empty query mapping at the start", api: "query", set: map[string]string{"GENESYS_SERVICES": ""},
@@ -80,6 +81,7 @@ func moments() []scenario {
 
 // saysSo waits until it is said that there is nothing to be read.
 func saysSo(p *play) {
+	p.begins()
 	p.until(30*time.Second, "it says that it reads nothing", func(l look) string {
 		if l.status.LastError == nil {
 			return "lastError is null"
