@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type scenario struct {
 	midway bool
 	// during is what has to come true while the trouble lasts; nil: everything is published.
 	during func(p *play)
+	// slow multiplies the limit of what has to come true while the trouble lasts.
+	slow int
 	// waste is how many events may be read again in vain; 0: 50 times what there is.
 	waste int
 }
@@ -45,6 +48,7 @@ type play struct {
 	*scene
 	scenario
 	began   time.Time
+	binary  string           // of a connector that is broken; "": as it is, in this process
 	settled map[string]int64 // events that were there before the start, with their time
 	hidden  string           // one that the filter excludes
 	stop    func() error
@@ -57,6 +61,7 @@ const service = "PeoplePermissions"
 const (
 	duringLimit = 90 * time.Second
 	healLimit   = 60 * time.Second
+	brokenLimit = 45 * time.Second // for a connector that is broken
 )
 
 // atOnce is how many scenarios are played at a time. They wait most of the
@@ -68,23 +73,28 @@ const atOnce = 6
 func TestEveryScenarioLosesNothing(t *testing.T) {
 	var playing sync.WaitGroup
 	turn := make(chan struct{}, atOnce)
-	for _, sc := range slices.Concat(beliefs(), poisons(), moments(), others()) {
+	for _, sc := range scenarios() {
 		playing.Go(func() {
 			turn <- struct{}{}
 			defer func() { <-turn }()
-			t.Run(sc.name, func(t *testing.T) { sc.play(t) })
+			t.Run(sc.name, func(t *testing.T) { sc.play(t, "") })
 		})
 	}
 	playing.Wait()
 }
 
-func (sc scenario) play(t *testing.T) {
+func scenarios() []scenario { return slices.Concat(poisons(), beliefs(), moments(), others()) }
+
+// play runs the connector through it: the one that is built in binary, or, for
+// "", the one in this process.
+func (sc scenario) play(t testing.TB, binary string) {
 	p := sc.prepare(t)
+	p.binary = binary
 	org := p.world.Org
 	if !sc.midway {
 		p.trouble()
 	}
-	_, p.stop = p.start(func(a *app) { a.lookForServices = 300 * time.Millisecond })
+	p.connect()
 	if sc.midway {
 		p.until(healLimit, "what was made is published", p.everything)
 		p.trouble()
@@ -93,7 +103,7 @@ func (sc scenario) play(t *testing.T) {
 	if sc.during != nil {
 		sc.during(p)
 	} else {
-		p.until(duringLimit, "everything is published though the trouble lasts", p.everything)
+		p.meanwhile("everything is published though the trouble lasts", p.everything)
 	}
 	struck := org.Stats().Faults
 	for _, f := range p.list() {
@@ -117,8 +127,18 @@ func (sc scenario) play(t *testing.T) {
 	}
 }
 
+// connect starts the connector.
+func (p *play) connect() {
+	if p.binary == "" {
+		_, p.stop = p.start(func(a *app) { a.lookForServices = 300 * time.Millisecond })
+		return
+	}
+	r := p.instanceOf(p.binary)
+	p.addr, p.over, p.stop = r.addr, make(chan struct{}), func() error { return r.end(syscall.SIGTERM) }
+}
+
 // prepare brings up the organisation with its past.
-func (sc scenario) prepare(t *testing.T) *play {
+func (sc scenario) prepare(t testing.TB) *play {
 	o := unlimited()
 	o.Odd, o.OtherTypes = -1, -1
 	o.Dialects = map[string][]sandbox.Dialect{
@@ -278,9 +298,18 @@ func (r report) lastError() string {
 	return *r.LastError
 }
 
+// meanwhile is until, for what has to come true while the trouble lasts.
+func (p *play) meanwhile(what string, missing func(look) string) {
+	p.Helper()
+	p.until(duringLimit*time.Duration(max(1, p.slow)), what, missing)
+}
+
 // until looks until nothing is missing any more, and judges each look.
 func (p *play) until(within time.Duration, what string, missing func(look) string) {
 	p.Helper()
+	if p.binary != "" {
+		within = min(within, brokenLimit)
+	}
 	last := ""
 	for deadline := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
 		l, err := p.look()
@@ -444,7 +473,7 @@ func (p *play) economical() {
 
 func TestEachScenarioHasItsName(t *testing.T) {
 	seen := map[string]bool{}
-	for _, sc := range slices.Concat(beliefs(), poisons(), moments(), others()) {
+	for _, sc := range scenarios() {
 		if sc.name == "" || seen[sc.name] {
 			t.Errorf("%q: no name of its own", sc.name)
 		}

@@ -68,11 +68,11 @@ func moments() []scenario {
 				})
 			}
 		}
-		list = append(list, scenario{name: "clock and events a minute ahead, " + api, api: api,
-			clock: sandbox.ClockError{Shift: time.Minute, Events: true},
+		list = append(list, scenario{name: "clock and events ten seconds ahead, " + api, api: api,
+			clock: sandbox.ClockError{Shift: 10 * time.Second, Events: true},
 			during: func(p *play) {
 				live(p)
-				p.until(duringLimit, "the events of an organisation whose clock is ahead are published", p.everything)
+				p.meanwhile("the events of an organisation whose clock is ahead are published", p.everything)
 			}})
 	}
 	slices.SortFunc(list, func(a, b scenario) int { return strings.Compare(a.name, b.name) })
@@ -101,7 +101,7 @@ func withLogins(p *play) {
 
 // onlyConfiguration waits until all but the login is published, which never is.
 func onlyConfiguration(p *play) {
-	p.until(duringLimit, "configuration is published", p.everything)
+	p.meanwhile("configuration is published", p.everything)
 	p.lasts(3*time.Second, func(l look) string {
 		switch {
 		case len(l.raw[hiddenLogin]) > 0:
@@ -120,6 +120,7 @@ const refused = "Routing"
 func others() []scenario {
 	two := map[string]string{"GENESYS_SERVICES": service + "," + refused, "SWEEP_AGES": "5s,10s"}
 	list := []scenario{
+		slowTail(),
 		{name: "one service is refused, another's late events are found", api: "query", set: two, made: twoServices, during: lateEventsOfTheOther,
 			faults: always(sandbox.Fault{Kind: sandbox.StatusCode, Status: http.StatusForbidden, Service: refused})},
 		{name: "one service's sweeps fail, another's late events are found", api: "query", set: two, made: twoServices, during: lateEventsOfTheOther,
@@ -150,7 +151,7 @@ func twoServices(p *play) {
 func lateEventsOfTheOther(p *play) {
 	ofOther := func(t sandbox.Truth) bool { return strings.HasPrefix(t.ID, refused) }
 	mine := func(l look) string { return p.all(l, ofOther) }
-	p.until(duringLimit, "the past of the service that works is published", mine)
+	p.meanwhile("the past of the service that works is published", mine)
 	for i := range 3 { // until the other service is put off for some time, and beyond
 		for n := range 5 {
 			late := sandbox.Raw{At: time.Now(), Delay: 3 * time.Second, Service: service}
@@ -173,6 +174,28 @@ func lateEventsOfTheOther(p *play) {
 		}
 		return fmt.Sprintf("lastError is %q, without an id of support's", l.status.lastError())
 	})
+	p.lasts(4*time.Second, func(l look) string { // which no success of the other may clear
+		if l.status.LastError == nil {
+			return "lastError is null though one service cannot be read"
+		}
+		return ""
+	})
+}
+
+// slowTail is a tail that takes longer than a sweep age, of a time in which all
+// events are shown late: the sweep must not pass it.
+func slowTail() scenario {
+	return scenario{
+		name: "a tail that takes longer than a sweep age", api: "auditlogs", midway: true,
+		set:    map[string]string{"POLL_INTERVAL": "1s", "POLL_OVERLAP": "100ms", "SWEEP_AGES": "2s", "GENESYS_REQUEST_TIMEOUT": "20s"},
+		faults: always(sandbox.Fault{Kind: sandbox.Slow, Endpoint: sandbox.EndpointAuditlogs, Delay: 5 * time.Second}),
+		during: func(p *play) {
+			for n := range 120 {
+				p.raw(sandbox.Raw{At: time.Now(), Delay: 1500 * time.Millisecond}, fmt.Sprintf("late-%d", n))
+				time.Sleep(100 * time.Millisecond)
+			}
+		},
+	}
 }
 
 // noMissingPermission waits until the firewall is reported, as what it is.
