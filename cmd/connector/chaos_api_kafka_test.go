@@ -34,7 +34,7 @@ func apiTroubles(now time.Time, dice *rand.Rand) []apiTrouble {
 		from = now.Add(-time.Duration(dice.Int64N(int64(20 * time.Hour))))
 	}
 	until := from.Add(time.Duration(1+dice.IntN(300)) * time.Millisecond)
-	at := pick(dice, []int{100, 500, 1000, 2000})
+	at := pick(dice, []int{500, 1000, 2000, 5000})
 	poison := func(kind sandbox.FaultKind, status int) []sandbox.Fault {
 		return []sandbox.Fault{{Kind: kind, Status: status, From: from, Until: until, Holding: true}}
 	}

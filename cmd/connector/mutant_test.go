@@ -74,7 +74,11 @@ var mutants = []mutant{
 // TestBrokenConnectorsAreCaught runs each mutant through the same trouble as the
 // connector as it is, which alone comes out of it with nothing to be found.
 func TestBrokenConnectorsAreCaught(t *testing.T) {
-	binary := buildMutants(t, mutants)
+	all := slices.Clone(mutants)
+	for _, m := range mistakes {
+		all = append(all, m.mutant)
+	}
+	binary := buildMutants(t, all)
 	var running sync.WaitGroup
 	for _, m := range mutants {
 		// They wait most of the time: more of them can run at once than t.Parallel allows.
@@ -97,6 +101,11 @@ func TestBrokenConnectorsAreCaught(t *testing.T) {
 					t.Logf("the connector said:\n%.4000s", s.child.out)
 				}
 			})
+		})
+	}
+	for _, m := range mistakes {
+		running.Go(func() {
+			t.Run(m.name, func(t *testing.T) { m.caught(t, binary) })
 		})
 	}
 	running.Wait()

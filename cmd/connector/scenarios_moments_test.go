@@ -15,7 +15,7 @@ import (
 func moments() []scenario {
 	const moment = 3 * time.Second
 	notFound := func(e sandbox.Endpoint) func(*play) []sandbox.Fault {
-		return always(sandbox.Fault{Kind: sandbox.StatusCode, Status: 404, Endpoint: e, For: moment})
+		return always(sandbox.Fault{Kind: sandbox.StatusCode, Status: 404, Endpoint: e})
 	}
 	// Older than what realtime holds: without the query mapping it looks as if it had left retention.
 	old := func(p *play) {
@@ -23,8 +23,9 @@ func moments() []scenario {
 		p.world.Org.BackfillGrants(50, p.began.Add(-17*24*time.Hour), p.began.Add(-16*24*time.Hour))
 	}
 	farBack := map[string]string{"BACKFILL_FROM": "20d", "BACKFILL_CHUNK": "10d"}
-	passes := func(p *play) { p.lasts(moment+time.Second, nothing) }
+	passes := func(p *play) { p.begins(); p.lasts(moment, nothing) }
 	live := func(p *play) {
+		p.begins()
 		for range 8 {
 			p.world.Org.EmitGrants(10)
 			p.lasts(500*time.Millisecond, nothing)
@@ -35,11 +36,11 @@ func moments() []scenario {
 		{name: "404 of the query mapping midway", api: "auto", set: farBack, made: old, faults: notFound(sandbox.EndpointMapping), during: passes, midway: true},
 		{name: "404 of the realtime mapping midway", api: "auto", set: farBack, made: old, faults: notFound(sandbox.EndpointRealtimeMapping), during: passes, midway: true},
 		{name: "the query mapping lacks the service at the start", api: "auto", set: farBack, made: old, during: passes,
-			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service, Endpoint: sandbox.EndpointMapping, For: moment})},
+			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service, Endpoint: sandbox.EndpointMapping})},
 		{name: "both mappings lack the service midway", api: "auto", set: farBack, made: old, during: passes, midway: true,
-			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service, For: moment})},
+			faults: always(sandbox.Fault{Kind: sandbox.LacksService, Service: service})},
 		{name: "empty mappings midway", api: "auto", set: farBack, made: old, during: passes, midway: true,
-			faults: always(sandbox.Fault{Kind: sandbox.EmptyMapping, For: moment})},
+			faults: always(sandbox.Fault{Kind: sandbox.EmptyMapping})},
 		{name: "empty mappings at the start", api: "auto", set: map[string]string{"GENESYS_SERVICES": ""},
 			faults: always(sandbox.Fault{Kind: sandbox.EmptyMapping}), during: saysSo},
 		{name: "an empty query mapping at the start", api: "query", set: map[string]string{"GENESYS_SERVICES": ""},
@@ -67,11 +68,11 @@ func moments() []scenario {
 				})
 			}
 		}
-		list = append(list, scenario{name: "clock and events a minute ahead, " + api, api: api,
-			clock: sandbox.ClockError{Shift: time.Minute, Events: true},
+		list = append(list, scenario{name: "clock and events ten seconds ahead, " + api, api: api,
+			clock: sandbox.ClockError{Shift: 10 * time.Second, Events: true},
 			during: func(p *play) {
 				live(p)
-				p.until(duringLimit, "the events of an organisation whose clock is ahead are published", p.everything)
+				p.meanwhile("the events of an organisation whose clock is ahead are published", p.everything)
 			}})
 	}
 	slices.SortFunc(list, func(a, b scenario) int { return strings.Compare(a.name, b.name) })
@@ -80,6 +81,7 @@ func moments() []scenario {
 
 // saysSo waits until it is said that there is nothing to be read.
 func saysSo(p *play) {
+	p.begins()
 	p.until(30*time.Second, "it says that it reads nothing", func(l look) string {
 		if l.status.LastError == nil {
 			return "lastError is null"
@@ -99,7 +101,7 @@ func withLogins(p *play) {
 
 // onlyConfiguration waits until all but the login is published, which never is.
 func onlyConfiguration(p *play) {
-	p.until(duringLimit, "configuration is published", p.everything)
+	p.meanwhile("configuration is published", p.everything)
 	p.lasts(3*time.Second, func(l look) string {
 		switch {
 		case len(l.raw[hiddenLogin]) > 0:
@@ -118,6 +120,7 @@ const refused = "Routing"
 func others() []scenario {
 	two := map[string]string{"GENESYS_SERVICES": service + "," + refused, "SWEEP_AGES": "5s,10s"}
 	list := []scenario{
+		slowTail(),
 		{name: "one service is refused, another's late events are found", api: "query", set: two, made: twoServices, during: lateEventsOfTheOther,
 			faults: always(sandbox.Fault{Kind: sandbox.StatusCode, Status: http.StatusForbidden, Service: refused})},
 		{name: "one service's sweeps fail, another's late events are found", api: "query", set: two, made: twoServices, during: lateEventsOfTheOther,
@@ -148,7 +151,7 @@ func twoServices(p *play) {
 func lateEventsOfTheOther(p *play) {
 	ofOther := func(t sandbox.Truth) bool { return strings.HasPrefix(t.ID, refused) }
 	mine := func(l look) string { return p.all(l, ofOther) }
-	p.until(duringLimit, "the past of the service that works is published", mine)
+	p.meanwhile("the past of the service that works is published", mine)
 	for i := range 3 { // until the other service is put off for some time, and beyond
 		for n := range 5 {
 			late := sandbox.Raw{At: time.Now(), Delay: 3 * time.Second, Service: service}
@@ -171,6 +174,28 @@ func lateEventsOfTheOther(p *play) {
 		}
 		return fmt.Sprintf("lastError is %q, without an id of support's", l.status.lastError())
 	})
+	p.lasts(4*time.Second, func(l look) string { // which no success of the other may clear
+		if l.status.LastError == nil {
+			return "lastError is null though one service cannot be read"
+		}
+		return ""
+	})
+}
+
+// slowTail is a tail that takes longer than a sweep age, of a time in which all
+// events are shown late: the sweep must not pass it.
+func slowTail() scenario {
+	return scenario{
+		name: "a tail that takes longer than a sweep age", api: "auditlogs", midway: true,
+		set:    map[string]string{"POLL_INTERVAL": "1s", "POLL_OVERLAP": "100ms", "SWEEP_AGES": "2s", "GENESYS_REQUEST_TIMEOUT": "20s"},
+		faults: always(sandbox.Fault{Kind: sandbox.Slow, Endpoint: sandbox.EndpointAuditlogs, Delay: 5 * time.Second}),
+		during: func(p *play) {
+			for n := range 120 {
+				p.raw(sandbox.Raw{At: time.Now(), Delay: 1500 * time.Millisecond}, fmt.Sprintf("late-%d", n))
+				time.Sleep(100 * time.Millisecond)
+			}
+		},
+	}
 }
 
 // noMissingPermission waits until the firewall is reported, as what it is.
