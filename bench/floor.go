@@ -25,6 +25,7 @@ import (
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/retry"
 )
 
 // The floor is what no connector on kafka-go comes under, to hold the connector
@@ -84,8 +85,8 @@ func serveFloor(world string, o options) error {
 	if err := f.login(ctx); err != nil {
 		return err
 	}
-	began, user, system := time.Now(), time.Duration(0), time.Duration(0)
-	user, system = used()
+	began := time.Now()
+	user, system := used()
 	if err := f.readAll(ctx); err != nil {
 		return err
 	}
@@ -218,14 +219,20 @@ func (f *floor) produce(ctx context.Context, topic string, records []kafka.Recor
 	if _, err := batch.WriteTo(&f.batch); err != nil {
 		return err
 	}
-	answer, err := f.client.RawProduce(ctx, &kafka.RawProduceRequest{
-		Topic: topic, Partition: f.pages % floorPartitions, RequiredAcks: kafka.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: &f.batch},
-	})
-	if err != nil {
-		return err
+	// A topic that was just created has its leaders a moment later.
+	early := func(err error) bool {
+		return errors.Is(err, kafka.NotLeaderForPartition) || errors.Is(err, kafka.UnknownTopicOrPartition) || errors.Is(err, kafka.LeaderNotAvailable)
 	}
-	return answer.Error
+	return retry.Do(ctx, retry.Backoff{First: 50 * time.Millisecond, Most: time.Second}, early, nil, func() error {
+		answer, err := f.client.RawProduce(ctx, &kafka.RawProduceRequest{
+			Topic: topic, Partition: f.pages % floorPartitions, RequiredAcks: kafka.RequireAll,
+			RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(f.batch.Bytes())},
+		})
+		if err != nil {
+			return err
+		}
+		return answer.Error
+	})
 }
 
 // record returns an event's id and an Avro record of it, which says what the event
