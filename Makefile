@@ -66,6 +66,10 @@ bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka, and
 	go run ./bench
 	go test -tags kafka -run '^$$' -bench Load -benchtime 1x ./internal/replica
 
+.PHONY: bench-verify
+bench-verify: ## Measure the memory in which ten million events are compared
+	go test -run '^$$' -bench Comparison -benchtime 1x -timeout $(TIMEOUT) ./internal/verify -args -events 10000000
+
 .PHONY: check-helm
 check-helm: ## Lint, render and validate the Helm chart
 	scripts/helm-check

@@ -9,6 +9,9 @@
 // loading the offsets topic, the login) is measured first, with nothing to
 // read, and taken off.
 //
+// On the same stage it measures the floor (floor.go), for a figure alone says
+// little of a machine that nobody knows: the ratio of the two does.
+//
 // It promises figures, not a verdict: it fails where the connector does, never
 // because that is slow. It refuses to know the connector's inside.
 package main
@@ -40,6 +43,9 @@ func main() {
 	flag.Parse()
 	if os.Getenv(worldVariable) != "" {
 		exit(serveWorld(o.events))
+	}
+	if world := os.Getenv(floorVariable); world != "" {
+		exit(serveFloor(world, o))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -76,13 +82,30 @@ func bench(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	perEvent := func(cpu time.Duration) float64 { return float64(cpu.Nanoseconds()) / 1e3 / float64(o.events) }
+	floor, err := s.runFloor(ctx, o)
+	if err != nil {
+		return fmt.Errorf("the floor: %w", err)
+	}
+	floorWritten, err := s.logBytes(ctx, "floor")
+	if err != nil {
+		return err
+	}
 	n := float64(o.events)
-	fmt.Printf("throughput   %8.0f events/s, %.1f s; %.1f change records an event\n", n/full.took.Seconds(), full.took.Seconds(), float64(full.changes)/n)
-	fmt.Printf("CPU          %8.1f µs/event (user %.1f, system %.1f), less %d ms for the start\n",
-		perEvent(full.user+full.system-idle.user-idle.system), perEvent(full.user-idle.user), perEvent(full.system-idle.system),
-		(idle.user + idle.system).Milliseconds())
-	fmt.Printf("written      %8.0f bytes/event, %.1f MB in the logs of the three topics\n", float64(written)/n, float64(written)/1e6)
-	fmt.Printf("memory       %8.1f MB resident at the end, at most %.1f MB; %.1f MB with nothing to read\n", full.rss, full.peak, idle.peak)
+	perEvent := func(cpu time.Duration) float64 { return float64(cpu.Nanoseconds()) / 1e3 / n }
+	user, system := full.user-idle.user, full.system-idle.system
+	print := func(what, unit string, connector, floor float64) {
+		fmt.Printf("%-14s %12.1f %12.1f   %s\n", what, connector, floor, unit)
+	}
+	fmt.Printf("%-14s %12s %12s\n", "", "connector", "floor")
+	print("throughput", "events/s", n/full.took.Seconds(), n/floor.Took.Seconds())
+	print("CPU", "µs/event", perEvent(user+system), perEvent(floor.User+floor.System))
+	print("  user", "µs/event", perEvent(user), perEvent(floor.User))
+	print("  system", "µs/event", perEvent(system), perEvent(floor.System))
+	print("records", "in the changes topic, an event", float64(full.changes)/n, 1)
+	print("written", "bytes/event, compressed, all topics", float64(written)/n, float64(floorWritten)/n)
+	print("memory", "MB resident at the end", full.rss, floor.RSS)
+	print("memory", "MB resident at most", full.peak, floor.Peak)
+	fmt.Printf("ratio %.2f: the connector's CPU time an event to the floor's; %d ms and %.1f MB are for its start\n",
+		float64(user+system)/float64(floor.User+floor.System), (idle.user + idle.system).Milliseconds(), idle.peak)
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -19,11 +20,12 @@ import (
 // fence it.
 type handover struct {
 	app   *app
-	state *offsets.State // as far as reader has come
+	state *offsets.State // as far as reader has come, without the ids, which may be millions
 	read  *txn.Reader
-	seen  func(key string) // is told of each record; nil for nobody
-	taken map[string]bool  // requests that were seen in the topic
-	ended chan error       // of the replica in this process; nil while there is none
+	ids   []byte          // what the keys of ids begin with
+	seen  func()          // is told of each id; nil for nobody
+	taken map[string]bool // requests that were seen in the topic
+	ended chan error      // of the replica in this process; nil while there is none
 }
 
 // newHandover looks at the topics and reads what the offsets topic says.
@@ -31,18 +33,24 @@ func newHandover(ctx context.Context, a *app) (*handover, error) {
 	if _, err := a.ensureTopics(ctx); err != nil {
 		return nil, err
 	}
-	h := &handover{app: a, state: offsets.NewState(a.cfg.Org), read: a.cluster.NewReader(a.cfg.Kafka.TopicOffsets, 0, txn.First), taken: make(map[string]bool)}
+	h := &handover{
+		app: a, state: offsets.NewState(a.cfg.Org), read: a.cluster.NewReader(a.cfg.Kafka.TopicOffsets, 0, txn.First),
+		ids: offsets.AppendSeenKey(nil, a.cfg.Org, ""), taken: make(map[string]bool),
+	}
 	return h, h.read.ReadToEnd(ctx, h.apply)
 }
 
 func (h *handover) apply(rec *txn.Record) error {
+	if bytes.HasPrefix(rec.Key, h.ids) {
+		if h.seen != nil && rec.Value != nil {
+			h.seen()
+		}
+		return nil
+	}
 	err := h.state.Apply(rec.Key, rec.Value)
 	var foreign *offsets.RecordError
 	if errors.As(err, &foreign) {
 		return nil // the connector reports it
-	}
-	if h.seen != nil && rec.Value != nil {
-		h.seen(string(rec.Key))
 	}
 	if id, r, _ := offsets.ParseRequest(h.app.cfg.Org, rec.Key, rec.Value); r != nil {
 		h.taken[id] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"sync"
@@ -106,7 +107,7 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 	k := v.app.cfg.Kafka
 	err := v.app.cluster.ReadTopic(ctx, k.TopicRaw, func(r *txn.Record) error {
 		if at, digest, ours := v.headers(r); ours {
-			c.Raw(string(r.Key), at, digest, r.Value)
+			c.Raw(r.Key, at, digest, r.Value)
 		}
 		return nil
 	})
@@ -123,7 +124,7 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 			v.app.log.Warn("a record in the changes topic cannot be read", zap.Int64("offset", r.Offset), zap.Error(err))
 			return nil
 		}
-		c.Change(id, at, index, count)
+		c.Change([]byte(id), at, index, count)
 		return nil
 	})
 	return c.Report(), err
@@ -133,14 +134,13 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 // the API may take long, and its pacer sees to it that it is not asked too often.
 func (v *verification) readAPI(ctx context.Context, c *verify.Comparison) error {
 	var mu sync.Mutex // protects c
-	take := func(page audit.Page, _ bool) error {
+	take := func(page audit.Page, reading audit.Interval) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, e := range page.Events {
-			c.API(e.ID, e.Time)
+			c.API(e.ID, e.Time, reading)
 		}
 		page.Release()
-		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(backfillChunks)
@@ -161,12 +161,15 @@ func (v *verification) readAPI(ctx context.Context, c *verify.Comparison) error 
 // readPiece reads an interval, or its halves where it is more than can be read in
 // one piece. What has left the API's retention meanwhile cannot be compared any
 // more: reading all takes hours.
-func (v *verification) readPiece(ctx context.Context, s audit.Stream, i audit.Interval, take func(audit.Page, bool) error) error {
+func (v *verification) readPiece(ctx context.Context, s audit.Stream, i audit.Interval, take func(audit.Page, audit.Interval)) error {
 	i = i.Intersect(audit.Interval{From: v.edge(s), To: i.To})
 	if i.Empty() {
 		return nil
 	}
-	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill}, take)
+	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill}, func(page audit.Page, _ bool) error {
+		take(page, i)
+		return nil
+	})
 	var past *genesys.RetentionError
 	switch {
 	case errors.As(err, &past): // it has waited for its turn
@@ -199,29 +202,60 @@ func (v *verification) headers(r *txn.Record) (at time.Time, digest []byte, ours
 const maxRequestIDs = 10_000
 
 // repair hands the missing ids over and waits until the work is done.
-func (v *verification) repair(ctx context.Context, report verify.Report) error {
-	var missing []verify.Finding
-	for _, f := range report.Findings {
-		if f.Kind == verify.Missing {
-			missing = append(missing, f)
+func (v *verification) repair(ctx context.Context, report *verify.Report) error {
+	r := offsets.Request{Kind: offsets.KindRepair}
+	hand := func() error {
+		if len(r.IDs) == 0 {
+			return nil
 		}
-	}
-	for batch := range slices.Chunk(missing, maxRequestIDs) {
-		r := offsets.Request{Kind: offsets.KindRepair, From: v.whole.From, To: v.whole.To}
-		if first := batch[0].Time; !first.IsZero() { // they are in order of time; without one it may be anywhere
-			r.From, r.To = first, batch[len(batch)-1].Time.Add(time.Millisecond)
-		}
-		for _, f := range batch {
-			r.IDs = append(r.IDs, f.ID)
-		}
-		fmt.Fprintf(os.Stderr, "%d events are missing; having them published\n", len(batch))
+		fmt.Fprintf(os.Stderr, "%d events are missing; having them published\n", len(r.IDs))
 		id, _, err := v.h.submit(ctx, r)
+		r.IDs = r.IDs[:0]
 		if err != nil {
 			return err
 		}
-		if err := v.h.follow(ctx, func() bool { return v.h.done(id) }); err != nil {
-			return err
+		return v.h.follow(ctx, func() bool { return v.h.done(id) })
+	}
+	for f := range repairOrder(report) {
+		if len(r.IDs) == maxRequestIDs {
+			if err := hand(); err != nil {
+				return err
+			}
+		}
+		if len(r.IDs) == 0 {
+			r.From, r.To = f.Shown.From, f.Shown.To
+		}
+		r.IDs = append(r.IDs, f.ID)
+		if f.Shown.From.Before(r.From) {
+			r.From = f.Shown.From
+		}
+		if f.Shown.To.After(r.To) {
+			r.To = f.Shown.To
 		}
 	}
-	return nil
+	return hand()
+}
+
+// repairOrder is what is missing, in the order of the time at which the API shows
+// it, so that a request is for as little time as can be: first what it shows at
+// its own time, then what it shows elsewhere, which is little.
+func repairOrder(report *verify.Report) iter.Seq[verify.Finding] {
+	return func(yield func(verify.Finding) bool) {
+		var others []verify.Finding
+		for f := range report.Findings() {
+			switch {
+			case f.Kind != verify.Missing:
+			case f.Elsewhere:
+				others = append(others, f)
+			case !yield(f):
+				return
+			}
+		}
+		slices.SortFunc(others, func(a, b verify.Finding) int { return a.Shown.From.Compare(b.Shown.From) })
+		for _, f := range others {
+			if !yield(f) {
+				return
+			}
+		}
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -99,16 +98,17 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	if missing := report.IDs(verify.Missing); o.repair && len(missing) > 0 {
-		if err := v.repair(ctx, report); err != nil {
+	if o.repair && report.Count(verify.Missing) > 0 {
+		if err := v.repair(ctx, &report); err != nil {
 			return err
 		}
+		report = verify.Report{} // its memory is needed
 		if report, err = v.compare(ctx); err != nil {
 			return err
 		}
 	}
 	if o.asJSON {
-		err = json.NewEncoder(out).Encode(report)
+		err = report.WriteJSON(out)
 	} else {
 		err = report.Print(out)
 	}

@@ -35,8 +35,25 @@ func (s *scene) command() *app {
 	return a
 }
 
+// verified is what "connector verify --json" prints.
+type verified struct {
+	OK       bool             `json:"ok"`
+	Days     []verify.Day     `json:"days"`
+	Findings []verify.Finding `json:"findings"`
+}
+
+// IDs are the findings of a kind.
+func (v verified) IDs(kind verify.Kind) (ids []string) {
+	for _, f := range v.Findings {
+		if f.Kind == kind {
+			ids = append(ids, f.ID)
+		}
+	}
+	return ids
+}
+
 // verify runs "connector verify --json".
-func (s *scene) verify(o verifyOptions) (verify.Report, error) {
+func (s *scene) verify(o verifyOptions) (verified, error) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -46,7 +63,7 @@ func (s *scene) verify(o verifyOptions) (verify.Report, error) {
 	if err != nil && !errors.Is(err, errNotRight) {
 		s.Fatal(err)
 	}
-	var r verify.Report
+	var r verified
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		s.Fatalf("%v: %s", err, out.Bytes())
 	}
@@ -141,7 +158,7 @@ func TestVerifyAtTheEdgeOfRetention(t *testing.T) {
 	}
 	r, err := v.compare(t.Context())
 	if err != nil || !r.OK {
-		t.Errorf("%v: %+v", err, r.Findings)
+		t.Errorf("%v: %+v", err, slices.Collect(r.Findings()))
 	}
 }
 
@@ -218,6 +235,33 @@ func TestRepairWithoutAnActiveReplica(t *testing.T) {
 		t.Errorf("%v: %+v", err, r)
 	}
 	s.published(0)
+}
+
+// TestRepairOfEventsShownOutsideTheirTime: what the API shows in an interval in
+// which it did not happen, or without a time, is repaired too.
+func TestRepairOfEventsShownOutsideTheirTime(t *testing.T) {
+	for _, odd := range [][]string{{"time with offset"}, {"time long ago"}, {"time in words"}, {"time with offset", "time long ago", "time in words", ""}} {
+		t.Run(strings.Join(odd, "+"), func(t *testing.T) {
+			s := settled(t, 100)
+			s.start()
+			s.published(30 * time.Second)
+			for i, name := range odd { // so late that no sweep meets them
+				at := time.Now().Add(-time.Duration(3+4*i) * time.Hour)
+				if name == "" {
+					s.world.Org.EmitAt(at, 0, 1)
+				} else if _, err := s.world.Org.EmitOdd(at, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r, err := s.verify(verifyOptions{}); !errors.Is(err, errNotRight) || len(r.IDs(verify.Missing)) != len(odd) {
+				t.Fatalf("before the repair: %v: %+v", err, r.Findings)
+			}
+			if r, err := s.verify(verifyOptions{repair: true}); err != nil || !r.OK {
+				t.Errorf("after the repair: %v: %+v", err, r.Findings)
+			}
+			s.published(0)
+		})
+	}
 }
 
 // TestRepairTwiceAtOnce has two commands find the same events missing.

@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 	"unsafe"
+
+	"genesys-audit-connector/internal/audit"
 )
 
 // IDs remembers ids and a time for each, exactly. It is an extendible hash
@@ -39,7 +41,7 @@ type name struct {
 }
 
 func nameOf(id string) name {
-	if u, ok := parseUUID(id); ok {
+	if u, ok := audit.ParseUUID(id); ok {
 		return name{hash: maphash.Bytes(seed, u[:]), uuid: u, kind: uuidKind}
 	}
 	return name{hash: maphash.String(seed, id), text: id, kind: textKind}

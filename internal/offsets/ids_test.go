@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"genesys-audit-connector/internal/audit"
 )
 
 func never(time.Time) bool { return false }
@@ -23,7 +25,7 @@ func uuid(n int) (u [16]byte) {
 
 // anyID makes ids of all sorts, often the same ones.
 func anyID(r *rand.Rand, of int) string {
-	canonical := formatUUID(uuid(r.IntN(of)))
+	canonical := audit.FormatUUID(uuid(r.IntN(of)))
 	switch r.IntN(8) {
 	case 0:
 		return strings.ToUpper(canonical)
@@ -154,7 +156,7 @@ func forget(t *testing.T, r *rand.Rand, s *IDs, model map[string]int64) {
 func TestIDsBeforeIsExact(t *testing.T) {
 	s := new(IDs)
 	at := time.UnixMilli(1000)
-	for _, id := range []string{"x", formatUUID(uuid(1))} {
+	for _, id := range []string{"x", audit.FormatUUID(uuid(1))} {
 		s.Add(id, at.Add(time.Nanosecond)) // cut to 1000 ms
 	}
 	find := func(limit time.Time) (n int) {
@@ -188,7 +190,7 @@ func TestIDsBeforeIsExact(t *testing.T) {
 func TestIDsTimesAtTheEdges(t *testing.T) {
 	s := new(IDs)
 	for i, at := range []time.Time{{}, time.UnixMilli(0), time.UnixMilli(-1), time.UnixMilli(math.MinInt64), time.UnixMilli(math.MaxInt64)} {
-		id := formatUUID(uuid(i))
+		id := audit.FormatUUID(uuid(i))
 		s.Add(id, at)
 		s.Add("text "+id, at)
 		if !s.Has(id) || !s.Has("text "+id) {
@@ -198,26 +200,6 @@ func TestIDsTimesAtTheEdges(t *testing.T) {
 	s.Add("00000000-0000-0000-0000-000000000000", time.UnixMilli(math.MinInt64))
 	if !s.Has("00000000-0000-0000-0000-000000000000") || s.Len() != 11 {
 		t.Errorf("the nil UUID is lost; %d ids", s.Len())
-	}
-}
-
-func TestUUIDSpelling(t *testing.T) {
-	const canonical = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
-	u, ok := parseUUID(canonical)
-	if !ok || formatUUID(u) != canonical {
-		t.Fatalf("%q became %q (%v)", canonical, formatUUID(u), ok)
-	}
-	for i := range canonical {
-		for _, c := range []byte("gGF-0 \x00\xff`/:@") {
-			b := []byte(canonical)
-			b[i] = c
-			if u, ok := parseUUID(string(b)); ok && formatUUID(u) != string(b) {
-				t.Errorf("%q became %q", b, formatUUID(u))
-			}
-		}
-	}
-	if _, ok := parseUUID(strings.ToUpper(canonical)); ok {
-		t.Error("an upper-case UUID is another id than the lower-case one")
 	}
 }
 
@@ -246,7 +228,7 @@ func FuzzIDs(f *testing.F) {
 
 func TestIDsDoNotAllocate(t *testing.T) {
 	s := new(IDs)
-	ids := []string{formatUUID(uuid(1)), "sha256:" + strings.Repeat("ab", 32), strings.Repeat("long", 100)}
+	ids := []string{audit.FormatUUID(uuid(1)), "sha256:" + strings.Repeat("ab", 32), strings.Repeat("long", 100)}
 	at := time.UnixMilli(1)
 	for _, id := range ids {
 		s.Add(id, at)
@@ -271,7 +253,7 @@ func peakBytes(s *IDs, n int) (peak, end float64) {
 	base := heap()
 	every, text := max(n/500, 1), make([]byte, 36)
 	for i := range n {
-		s.add(view(spell(uuid(i), text)), int64(i)) // a string of each would be in the figures
+		s.add(view(audit.AppendUUID(text[:0], uuid(i))), int64(i)) // a string of each would be in the figures
 		if i >= n/10 && i%every == 0 {
 			peak = max(peak, (heap()-base)/float64(i+1))
 		}
@@ -293,7 +275,7 @@ func TestIDsMemory(t *testing.T) {
 	}
 	// What is forgotten gives its memory back.
 	for i := range n {
-		s.Remove(formatUUID(uuid(i)))
+		s.Remove(audit.FormatUUID(uuid(i)))
 	}
 	if left := s.Bytes(); left > 3<<20 {
 		t.Errorf("%d bytes for %d ids", left, s.Len())
@@ -329,7 +311,7 @@ func TestIDsBeforeIsCheap(t *testing.T) {
 	s := new(IDs)
 	const n = 1_000_000
 	for i := range n {
-		s.Add(formatUUID(uuid(i)), time.UnixMilli(int64(i)))
+		s.Add(audit.FormatUUID(uuid(i)), time.UnixMilli(int64(i)))
 	}
 	looked := 0
 	s.Before(time.UnixMilli(n), n, func(time.Time) bool { looked++; return true }, nil)
@@ -373,7 +355,7 @@ func TestIDsBeforePassesYoungPages(t *testing.T) {
 	s := new(IDs)
 	const n = 10_000
 	for i := range n {
-		s.Add(formatUUID(uuid(i)), time.UnixMilli(int64(i%2))) // old and young on every page
+		s.Add(audit.FormatUUID(uuid(i)), time.UnixMilli(int64(i%2))) // old and young on every page
 	}
 	looked := 0
 	keep := func(time.Time) bool { looked++; return false }
@@ -423,7 +405,7 @@ func BenchmarkIDsHas(b *testing.B) {
 	const n = 1_000_000
 	ids := make([]string, 2*n) // half of them are there
 	for i := range ids {
-		ids[i] = formatUUID(uuid(i))
+		ids[i] = audit.FormatUUID(uuid(i))
 		if i%2 == 0 {
 			s.Add(ids[i], time.UnixMilli(0))
 		}

@@ -6,6 +6,8 @@ import (
 	"hash/maphash"
 	"math"
 	"unsafe"
+
+	"genesys-audit-connector/internal/audit"
 )
 
 // pageSize is how many ids a page holds, so that it and the allocator's header
@@ -96,7 +98,7 @@ func (p *page) text(e *entry) []byte {
 
 func (p *page) id(e *entry) string {
 	if e.kind() == uuidKind {
-		return formatUUID(e.key)
+		return audit.FormatUUID(e.key)
 	}
 	return string(p.text(e))
 }

@@ -366,7 +366,7 @@ func FuzzApply(f *testing.F) {
 
 func TestApplyDoesNotAllocate(t *testing.T) {
 	s := NewState(org)
-	for _, id := range []string{formatUUID(uuid(1)), "sha256:" + strings.Repeat("ab", 32)} {
+	for _, id := range []string{audit.FormatUUID(uuid(1)), "sha256:" + strings.Repeat("ab", 32)} {
 		r := seenRecord(org, id, origin)
 		if err := s.Apply(r.key, r.value); err != nil {
 			t.Fatal(err)
@@ -384,7 +384,7 @@ func benchmarkApply(b *testing.B, n int) {
 	for b.Loop() {
 		s := NewState(org)
 		for i := range n {
-			spell(uuid(i), id)
+			audit.AppendUUID(id[:0], uuid(i))
 			value = AppendSeenValue(value[:0], time.UnixMilli(1772366400000+int64(i)))
 			if err := s.Apply(key, value); err != nil {
 				b.Fatal(err)

@@ -5,71 +5,34 @@
 // the raw topic lacks is missing; one that stands there twice is duplicate; one
 // whose bytes do not match the digest that was published with them is altered;
 // one whose change records are not 0 to changeCount-1, once each, is incomplete.
-// It refuses to know how either side is read.
+// It compares exactly, in at most 40 bytes of memory an event, and the bytes of
+// ids that are no UUIDs. It refuses to know how either side is read.
 package verify
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"io"
-	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
+	"unsafe"
 
 	"genesys-audit-connector/internal/audit"
 )
 
-// Kind is what is wrong with an event.
-type Kind string
-
-// The kinds, in the order of a report.
-const (
-	Missing    Kind = "missing"
-	Duplicate  Kind = "duplicate"
-	Altered    Kind = "altered"
-	Incomplete Kind = "incomplete"
-)
-
-// Finding is one event with which something is wrong.
-type Finding struct {
-	Kind Kind      `json:"kind"`
-	ID   string    `json:"id"`
-	Time time.Time `json:"time,omitzero"`
-}
-
-// Day is what there is of one day, UTC.
-type Day struct {
-	Date       string `json:"date"` // YYYY-MM-DD; "" for events without a time
-	API        int    `json:"api"`
-	Kafka      int    `json:"kafka"`
-	Missing    int    `json:"missing"`
-	Duplicate  int    `json:"duplicate"`
-	Altered    int    `json:"altered"`
-	Incomplete int    `json:"incomplete"`
-}
-
-// Report is the outcome.
-type Report struct {
-	OK       bool           `json:"ok"`
-	Interval audit.Interval `json:"interval"`
-	Days     []Day          `json:"days"`
-	Findings []Finding      `json:"findings"`
-}
-
-// Comparison takes in both sides, the API first, and is some 200 bytes an event.
+// Comparison takes in both sides, the API first. It is not safe for concurrent use.
 type Comparison struct {
 	interval audit.Interval
-	events   map[string]*event
-}
+	events   table
 
-type event struct {
-	at      int64 // ms since 1970; 0 where unknown
-	raw     int
-	api     bool
-	altered bool
-	changes changes
+	// What few events need is by their key, which is unique but for a chance of 2^-128.
+
+	// elsewhere has, for events that were shown outside their own time, the start
+	// of the reading that showed them (ms since 1970).
+	elsewhere map[[16]byte]int64
+	longest   time.Duration // of the readings
+	// spilled has the change records that did not come in order. An event's are
+	// written in order to one partition, so that it is all but empty.
+	spilled map[[16]byte]*changes
+	surplus map[[16]byte]int // raw records beyond rawMax
 }
 
 // changes are the change records of an event that were found.
@@ -82,62 +45,128 @@ type changes struct {
 
 // New compares what lies in the interval.
 func New(interval audit.Interval) *Comparison {
-	return &Comparison{interval: interval, events: make(map[string]*event)}
+	return &Comparison{
+		interval: interval, elsewhere: make(map[[16]byte]int64),
+		spilled: make(map[[16]byte]*changes), surplus: make(map[[16]byte]int),
+	}
 }
 
-// API takes in an event that the API shows; at is zero where it has no time.
-func (c *Comparison) API(id string, at time.Time) {
-	e := c.event(id)
-	e.api = true
-	if !at.IsZero() {
-		e.at = at.UnixMilli()
+// API takes in an event that the API showed when the interval reading was asked
+// for. at is the event's own time, zero where it has none; it may lie outside.
+func (c *Comparison) API(id string, at time.Time, reading audit.Interval) {
+	n := nameOf(id)
+	e := c.events.findOrAdd(&n)
+	known := e.has(timed)
+	e.set(shown)
+	c.longest = max(c.longest, reading.Length())
+	switch {
+	case at.IsZero() && !known:
+		e.setMS(reading.From.UnixMilli())
+	case at.IsZero():
+	default:
+		e.setMS(at.UnixMilli())
+		e.set(timed)
+		if reading.Contains(at) {
+			e.clear(elsewhere)
+			delete(c.elsewhere, e.key)
+		} else if !known {
+			e.set(elsewhere)
+			c.elsewhere[e.key] = reading.From.UnixMilli()
+		}
 	}
 }
 
 // Raw takes in a record of the raw topic. digest is its header sha256.
-func (c *Comparison) Raw(id string, at time.Time, digest, value []byte) {
-	if !c.concerns(id, at) {
+func (c *Comparison) Raw(id []byte, at time.Time, digest, value []byte) {
+	e := c.concerned(id, at)
+	if e == nil {
 		return
 	}
-	e := c.event(id)
-	e.raw++
-	if !at.IsZero() {
-		e.at = at.UnixMilli()
+	if e.raw() < rawMax {
+		e.become(e.stamp() + rawOne)
+	} else {
+		c.surplus[e.key]++
 	}
 	sum := sha256.Sum256(value)
-	e.altered = e.altered || hex.EncodeToString(sum[:]) != string(digest)
+	var want [2 * sha256.Size]byte
+	hex.Encode(want[:], sum[:])
+	if string(want[:]) != string(digest) {
+		e.set(altered)
+	}
 }
 
 // Change takes in a record of the changes topic.
-func (c *Comparison) Change(id string, at time.Time, index, count int) {
-	if c.concerns(id, at) {
-		c.event(id).changes.add(index, count)
+func (c *Comparison) Change(id []byte, at time.Time, index, count int) {
+	if e := c.concerned(id, at); e != nil {
+		c.change(e, index, count)
 	}
 }
 
-// concerns tells whether an event of Kafka is part of the comparison. What the
-// API showed is, whatever time the event itself claims, or none at all.
-func (c *Comparison) concerns(id string, at time.Time) bool {
-	if _, shown := c.events[id]; shown {
-		return true
+// concerned returns the event of a record, nil where it is not part of the
+// comparison. What the API showed is, whatever time it claims, or none at all.
+func (c *Comparison) concerned(id []byte, at time.Time) *event {
+	n := nameOf(unsafe.String(unsafe.SliceData(id), len(id))) // which the table copies
+	if e := c.events.find(&n); e != nil {
+		return e
 	}
-	return !at.IsZero() && c.interval.Contains(at)
-}
-
-func (c *Comparison) event(id string) *event {
-	e := c.events[id]
-	if e == nil {
-		e = new(event)
-		c.events[id] = e
+	if at.IsZero() || !c.interval.Contains(at) {
+		return nil
 	}
+	e := c.events.findOrAdd(&n)
+	e.set(timed)
+	e.setMS(at.UnixMilli())
 	return e
 }
 
 // maxChanges bounds what a changeIndex can make us allocate.
 const maxChanges = 1 << 24
 
+// change notes a change record. As long as they come in order, a number is
+// enough to know them all.
+func (c *Comparison) change(e *event, index, count int) {
+	switch {
+	case e.has(broken):
+	case e.has(whole), index < 0, index >= count, count > maxChanges:
+		c.breakUp(e)
+	case e.has(spilled):
+		s := c.spilled[e.key]
+		if s.add(index, count); s.wrong {
+			c.breakUp(e)
+		} else if s.number == s.count {
+			c.finish(e)
+		}
+	case index == int(e.next) && count <= 1<<16-1 && (index == 0 || count == int(e.count)):
+		e.next, e.count = uint16(index+1), uint16(count)
+		if index+1 == count {
+			c.finish(e)
+		}
+	default:
+		s := new(changes)
+		for i := range int(e.next) {
+			s.add(i, int(e.count))
+		}
+		e.set(spilled)
+		c.spilled[e.key] = s
+		c.change(e, index, count)
+	}
+}
+
+// finish notes that all change records are there.
+func (c *Comparison) finish(e *event) {
+	e.set(whole)
+	e.clear(spilled)
+	delete(c.spilled, e.key)
+}
+
+// breakUp notes that the change records are wrong, whatever else comes.
+func (c *Comparison) breakUp(e *event) {
+	e.set(broken)
+	e.clear(whole | spilled)
+	delete(c.spilled, e.key)
+}
+
 func (c *changes) add(index, count int) {
-	if index < 0 || index >= count || count > maxChanges || c.number > 0 && count != c.count {
+	if c.number > 0 && count != c.count {
 		c.wrong = true
 		return
 	}
@@ -149,103 +178,4 @@ func (c *changes) add(index, count int) {
 	c.wrong = c.wrong || c.found[index/64]&bit != 0
 	c.found[index/64] |= bit
 	c.number++
-}
-
-func (c *changes) complete() bool { return !c.wrong && c.number > 0 && c.number == c.count }
-
-// Report tells what was found, by time.
-func (c *Comparison) Report() Report {
-	r := Report{OK: true, Interval: c.interval, Days: []Day{}, Findings: []Finding{}}
-	days := make(map[string]*Day)
-	for id, e := range c.events {
-		var at time.Time
-		date := ""
-		if e.at != 0 {
-			at = time.UnixMilli(e.at).UTC()
-			date = at.Format(time.DateOnly)
-		}
-		day := days[date]
-		if day == nil {
-			day = &Day{Date: date}
-			days[date] = day
-		}
-		if e.api {
-			day.API++
-		}
-		day.Kafka += e.raw
-		find := func(kind Kind, n *int) {
-			*n++
-			r.OK = false
-			r.Findings = append(r.Findings, Finding{kind, id, at})
-		}
-		switch {
-		case e.raw == 0:
-			find(Missing, &day.Missing)
-			continue
-		case e.raw > 1:
-			find(Duplicate, &day.Duplicate)
-		}
-		if e.altered {
-			find(Altered, &day.Altered)
-		}
-		if !e.changes.complete() {
-			find(Incomplete, &day.Incomplete)
-		}
-	}
-	for _, d := range days {
-		r.Days = append(r.Days, *d)
-	}
-	slices.SortFunc(r.Days, func(a, b Day) int { return strings.Compare(a.Date, b.Date) })
-	slices.SortFunc(r.Findings, func(a, b Finding) int {
-		if n := a.Time.Compare(b.Time); n != 0 {
-			return n
-		}
-		return strings.Compare(a.ID+string(a.Kind), b.ID+string(b.Kind))
-	})
-	return r
-}
-
-// IDs are the findings of a kind.
-func (r Report) IDs(kind Kind) []string {
-	var ids []string
-	for _, f := range r.Findings {
-		if f.Kind == kind {
-			ids = append(ids, f.ID)
-		}
-	}
-	return ids
-}
-
-// Print writes a line for each finding, then a table with a line for each day.
-func (r Report) Print(out io.Writer) error {
-	for _, f := range r.Findings {
-		line := string(f.Kind) + " " + f.ID
-		if f.Kind == Missing && !f.Time.IsZero() {
-			line += " " + f.Time.Format(audit.TimeFormat)
-		}
-		if _, err := fmt.Fprintln(out, line); err != nil {
-			return err
-		}
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "day\tin API\tin Kafka\tmissing\tduplicate\taltered\tincomplete\t")
-	var sum Day
-	for _, d := range r.Days {
-		row(w, orElse(d.Date, "no time"), d)
-		sum.API, sum.Kafka, sum.Missing = sum.API+d.API, sum.Kafka+d.Kafka, sum.Missing+d.Missing
-		sum.Duplicate, sum.Altered, sum.Incomplete = sum.Duplicate+d.Duplicate, sum.Altered+d.Altered, sum.Incomplete+d.Incomplete
-	}
-	row(w, "all", sum)
-	return w.Flush()
-}
-
-func row(w io.Writer, name string, d Day) {
-	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", name, d.API, d.Kafka, d.Missing, d.Duplicate, d.Altered, d.Incomplete)
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

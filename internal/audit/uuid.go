@@ -1,4 +1,4 @@
-package offsets
+package audit
 
 import "encoding/hex"
 
@@ -18,9 +18,9 @@ const notHex = 0xff
 // uuidPairs is where the 16 pairs of digits stand in the canonical spelling.
 var uuidPairs = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
 
-// parseUUID reads a UUID in its canonical, lower-case spelling (RFC 9562,
-// section 4) and no other: formatUUID gives the same bytes back.
-func parseUUID(s string) (u [16]byte, ok bool) {
+// ParseUUID reads a UUID in its canonical, lower-case spelling (RFC 9562,
+// section 4) and no other: FormatUUID gives the same bytes back.
+func ParseUUID(s string) (u [16]byte, ok bool) {
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return u, false
 	}
@@ -33,18 +33,19 @@ func parseUUID(s string) (u [16]byte, ok bool) {
 	return u, wrong&0xf0 == 0
 }
 
-func formatUUID(u [16]byte) string {
+// FormatUUID returns the canonical spelling.
+func FormatUUID(u [16]byte) string {
 	var s [36]byte
-	return string(spell(u, s[:]))
+	return string(AppendUUID(s[:0], u))
 }
 
-// spell writes the canonical spelling into s, which has 36 bytes.
-func spell(u [16]byte, s []byte) []byte {
-	hex.Encode(s[0:8], u[0:4])
-	hex.Encode(s[9:13], u[4:6])
-	hex.Encode(s[14:18], u[6:8])
-	hex.Encode(s[19:23], u[8:10])
-	hex.Encode(s[24:36], u[10:16])
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return s
+// AppendUUID appends the canonical spelling to dst.
+func AppendUUID(dst []byte, u [16]byte) []byte {
+	for i, part := range [...][]byte{u[0:4], u[4:6], u[6:8], u[8:10], u[10:16]} {
+		if i > 0 {
+			dst = append(dst, '-')
+		}
+		dst = hex.AppendEncode(dst, part)
+	}
+	return dst
 }
