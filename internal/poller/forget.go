@@ -65,6 +65,7 @@ func (b *stepBuilder) forget(n int) (more bool) {
 	}
 	keep = keep.Union(p.beginForgetting(horizons))
 	before := len(b.step.Forget)
+	n = min(n, 3*b.events) // a step is small where the broker throttles
 	p.ids.Before(limit, n, keep.Contains, func(id string) { b.step.Forget = append(b.step.Forget, id) })
 	if len(b.step.Forget) == before {
 		return false

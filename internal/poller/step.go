@@ -60,10 +60,12 @@ type stepBuilder struct {
 }
 
 func newStepBuilder(p *Poller) *stepBuilder {
-	return &stepBuilder{
+	b := &stepBuilder{
 		p: p, step: Step{Ledgers: make(map[string]offsets.Ledger)}, pending: make(map[string]struct{}),
 		duplicates: make(map[string]int), published: make(map[string]int), late: make(map[string][]time.Duration),
 	}
+	b.events, b.size = p.sink.Capacity()
+	return b
 }
 
 // reset forgets the step before.

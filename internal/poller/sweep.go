@@ -60,8 +60,15 @@ func (w *sweeper) next(now time.Time) (*job, time.Time) {
 		like.read.Attempts = fewAttempts
 	}
 	pass := !w.failed.IsZero() && w.s.succeeded.After(w.failed)
-	return &job{reading: r, ended: w.ended, run: func(ctx context.Context) error {
-		left, err := p.coverInParts(ctx, like, r.interval)
+	var left []audit.Interval
+	ended := func(err error, now time.Time) {
+		w.ended(err, now)
+		for i := range left {
+			w.s.backfill.add(left[i], time.Time{})
+		}
+	}
+	return &job{reading: r, ended: ended, run: func(ctx context.Context) (err error) {
+		left, err = p.coverInParts(ctx, like, r.interval)
 		if errors.Is(err, ErrUnreadable) && pass {
 			// The stream can be read, this piece of it cannot: it must not hold up the next.
 			left, err = []audit.Interval{r.interval}, nil
