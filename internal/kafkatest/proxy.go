@@ -172,30 +172,7 @@ func (p *Proxy) serve(client net.Conn, target string) {
 
 	var asked atomic.Uint32    // key and version of the request now in flight
 	lost := make(chan *cut, 1) // the answer to the request now in flight is to be lost
-	go func() {
-		defer func() { _ = client.Close(); _ = broker.Close() }()
-		for {
-			answer, err := readFrame(broker)
-			if err != nil {
-				return
-			}
-			select {
-			case c := <-lost:
-				close(c.fired)
-				return
-			default:
-			}
-			p.mu.Lock()
-			rewrite := p.rewrite
-			p.mu.Unlock()
-			if of := asked.Load(); rewrite != nil {
-				answer = rewrite(int16(of>>16), int16(of&0xffff), answer)
-			}
-			if _, err := client.Write(answer); err != nil {
-				return
-			}
-		}
-	}()
+	go p.answer(client, broker, &asked, lost)
 	for {
 		request, err := readFrame(client)
 		if err != nil || len(request) < 8 {
@@ -214,6 +191,32 @@ func (p *Proxy) serve(client net.Conn, target string) {
 			lost <- c
 		}
 		if _, err := broker.Write(request); err != nil {
+			return
+		}
+	}
+}
+
+// answer passes the broker's answers on until either side ends the connection.
+func (p *Proxy) answer(client, broker net.Conn, asked *atomic.Uint32, lost <-chan *cut) {
+	defer func() { _ = client.Close(); _ = broker.Close() }()
+	for {
+		answer, err := readFrame(broker)
+		if err != nil {
+			return
+		}
+		select {
+		case c := <-lost:
+			close(c.fired)
+			return
+		default:
+		}
+		p.mu.Lock()
+		rewrite := p.rewrite
+		p.mu.Unlock()
+		if of := asked.Load(); rewrite != nil {
+			answer = rewrite(int16(of>>16), int16(of&0xffff), answer)
+		}
+		if _, err := client.Write(answer); err != nil {
 			return
 		}
 	}
