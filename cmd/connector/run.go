@@ -43,6 +43,9 @@ func runCommand(c *cobra.Command, _ []string) error {
 	}
 	defer a.close()
 	v, commit := build()
+	if limit := limitMemory(memoryMax); limit > 0 {
+		log.Info("memory is limited", zap.Int64("bytes", limit))
+	}
 	log.Info("starting", zap.String("version", v), zap.String("commit", commit), zap.String("org", cfg.Org),
 		zap.String("group", cfg.GroupID()), zap.Strings("brokers", cfg.Kafka.Brokers))
 	err = a.run(c.Context())

@@ -94,8 +94,10 @@ func (p *Poller) commit(ctx context.Context, b *stepBuilder) error {
 // standBack waits before a rejected step is written again. Refresh tokens that
 // were replaced meanwhile are written at once, each in a step of its own.
 func (p *Poller) standBack(ctx context.Context, cause error, pause time.Duration) error {
-	p.cfg.Health.Report(commitSubject, cause)
-	p.log.Warn("Kafka rejected the write; retrying", zap.Error(cause), zap.Duration("in", pause))
+	if !errors.Is(cause, ErrThrottled) { // which the sink reports by another name
+		p.cfg.Health.Report(commitSubject, cause)
+		p.log.Warn("Kafka rejected the write; retrying", zap.Error(cause), zap.Duration("in", pause))
+	}
 	late := p.waiting
 	p.waiting = nil
 	for _, t := range late {

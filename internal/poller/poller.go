@@ -66,6 +66,9 @@ var (
 	// nothing of the step was written, nor ever will be, and that the same step, or
 	// another one, may be tried later.
 	ErrNotWritten = errors.New("nothing was written")
+	// ErrThrottled is wrapped beside ErrNotWritten where nothing is wrong but that the
+	// step is more than a quota of the broker allows at the moment.
+	ErrThrottled = errors.New("throttled by the broker")
 	// ErrConfiguration is wrapped by errors that only another configuration mends.
 	ErrConfiguration = errors.New("configuration")
 )

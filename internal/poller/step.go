@@ -82,11 +82,6 @@ func (b *stepBuilder) reset() {
 	b.events, b.size = b.p.sink.Capacity()
 }
 
-// empty reports whether the step changes nothing besides its events.
-func (s *Step) empty() bool {
-	return len(s.Ledgers) == 0 && len(s.Remember) == 0 && len(s.Forget) == 0 && len(s.Done) == 0 && s.Token == nil
-}
-
 // gather waits for something to commit, then takes what else is waiting, the
 // tail first, until the step is full. When the term has ended it still waits for
 // tokens, for a refresh token that was replaced meanwhile must not be lost; false

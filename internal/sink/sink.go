@@ -116,7 +116,11 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 			return refused
 		}
 	}
-	return fmt.Errorf("commit of %d events: %w: %w", len(step.Events), poller.ErrNotWritten, s.withCure(err))
+	kind := poller.ErrNotWritten
+	if errors.Is(err, txn.ErrThrottled) {
+		kind = fmt.Errorf("%w: %w", kind, poller.ErrThrottled)
+	}
+	return fmt.Errorf("commit of %d events: %w: %w", len(step.Events), kind, s.withCure(err))
 }
 
 func (s *Sink) try(ctx context.Context, step *poller.Step) error {
