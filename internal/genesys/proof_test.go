@@ -25,6 +25,8 @@ type hour struct {
 	silent bool        // neither total nor pageCount is told
 	sizes  bool        // the page size is told all the same
 	pages  int         // added to pageCount
+	leaks  bool        // pageCount is of all events, cut or not
+	rigid  bool        // the order that is asked for is ignored
 	short  int         // events less on the last page
 	ties   bool        // events of one millisecond come in another order each time
 	late   func(asked int) []time.Time
@@ -149,8 +151,12 @@ func (h *hour) events(list []int) string {
 
 func (h *hour) realtime(w http.ResponseWriter, r *http.Request, i audit.Interval, number, size int, descending bool) {
 	h.asked++
-	list, all := h.in(i, descending)
+	list, all := h.in(i, descending && !h.rigid)
 	total := len(list)
+	counted := total
+	if h.leaks {
+		counted = all
+	}
 	if h.told {
 		total = all
 	}
@@ -163,7 +169,7 @@ func (h *hour) realtime(w http.ResponseWriter, r *http.Request, i audit.Interval
 	}
 	body := `{"entities":[` + h.events(list[from:to]) + `]`
 	if !h.silent {
-		body += fmt.Sprintf(`,"total":%d,"pageCount":%d`, total, (total+size-1)/size+h.pages)
+		body += fmt.Sprintf(`,"total":%d,"pageCount":%d`, total, (counted+size-1)/size+h.pages)
 	}
 	if !h.silent || h.sizes {
 		body += fmt.Sprintf(`,"pageSize":%d`, size)
@@ -243,6 +249,7 @@ func TestCompleteIsProved(t *testing.T) {
 		"cut after a page":                   {hour{at: evenly(1_700), cut: 500}, []Dialect{Realtime, Query}, 0},
 		"cut, and the total is not":          {hour{at: evenly(12_000), cut: 10_000, told: true}, []Dialect{Realtime}, 0},
 		"pages behind the cut come empty":    {hour{at: evenly(3_300), cut: 1_777, told: true}, []Dialect{Realtime}, 0},
+		"cut anywhere, and pageCount is not": {hour{at: evenly(3_300), cut: 1_777, leaks: true}, []Dialect{Realtime}, 0},
 		"a pageCount too large":              {hour{at: evenly(1_700), pages: 3}, []Dialect{Realtime}, 0},
 		"a pageCount too small":              {hour{at: evenly(1_700), pages: -1}, []Dialect{Realtime}, 0},
 		"one page, a pageCount too large":    {hour{at: evenly(70), pages: 3}, []Dialect{Realtime}, 2},
@@ -292,6 +299,8 @@ func TestWhatCannotBeProvedIsAGap(t *testing.T) {
 		"more in a millisecond than the cap":             {hour{at: bulk(2_000, 12_000), cut: 10_000}, 2_001},
 		"more in a millisecond than a cap that was seen": {hour{at: bulk(3_100, 1_200), cut: 1_000}, 201},
 		"nothing but a millisecond above a small cap":    {hour{at: bulk(0, 1_200), cut: 1_000}, 201},
+		"the same, and no total":                         {hour{at: bulk(0, 1_200), cut: 1_000, silent: true}, 201},
+		"a cap that was seen, from whatever end":         {hour{at: bulk(3_100, 1_200), cut: 1_000, rigid: true}, 201},
 		"the last page is short":                         {hour{at: bulk(300, 600), short: 1}, 300},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -231,7 +231,7 @@ func (p *passes) verdict() (doubt string, again bool) {
 		return p.doubt, again
 	case p.pages <= 1 && (p.total < 0 || p.rows == p.total):
 		return "", false // one answer, which is of one moment
-	case p.total < 0 && (p.n == 1 || p.rows != p.before || p.rows != distinct || p.fresh > 0):
+	case p.total < 0 && (p.rows != p.before || p.rows != distinct || p.fresh > 0):
 		return fmt.Sprintf("%d events on %d pages of which nobody tells how many there are", distinct, p.pages), again
 	case p.total < 0:
 		return "", false

@@ -157,6 +157,17 @@ func TestAttemptsAreBounded(t *testing.T) {
 	}
 }
 
+// A 400 for a part of what failed before has the part to blame: nobody would ever
+// come to the rest of it.
+func TestRefusedPartIsToBlame(t *testing.T) {
+	inLab(t, (&script{fallback: failing(400, "bad.request")}).then(), nil, func(l *lab) {
+		r := audit.Read{Stream: l.open()[0], Interval: l.lastHour(), Attempts: 2}
+		if err := l.client.Read(l.t.Context(), r, nil); !errors.Is(err, poller.ErrUnreadable) {
+			l.t.Errorf("the error is %v", err)
+		}
+	})
+}
+
 // A query that always ends Failed, or Cancelled, has its interval to blame.
 func TestQueriesThatAlwaysFail(t *testing.T) {
 	for _, state := range []string{"Failed", "Cancelled"} {
