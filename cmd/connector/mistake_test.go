@@ -36,8 +36,9 @@ var mistakes = []mistake{
 	{mutant{"rows counted, not different ids", []edit{{"internal/genesys/realtime.go",
 		"distinct := len(p.ids.ids)\n", "distinct := len(p.ids.ids)\n\tif broken {\n\t\tdistinct = p.rows\n\t}\n"}}, nil},
 		"ties in another order each time", falselyCovered},
-	{mutant{"a clock followed into the future", []edit{{"internal/poller/poller.go",
-		"if api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {", "if broken || api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {"}}, nil},
+	{mutant{"a clock followed into the future", []edit{
+		{"internal/poller/poller.go", "if api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {", "if broken || api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {"},
+		{"internal/poller/tail.go", "l.Covered.Last().After(clock.Add(clockTolerance)) {", "!broken && l.Covered.Last().After(clock.Add(clockTolerance)) {"}}, nil},
 		"the clock three hours ahead, auditlogs, midway true", neverRead},
 	{mutant{"what cannot be read covered", []edit{{"internal/poller/backfill.go",
 		"for _, wanted := range l.Wanted.Clip(i) {\n",

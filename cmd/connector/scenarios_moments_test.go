@@ -187,8 +187,9 @@ func lateEventsOfTheOther(p *play) {
 func slowTail() scenario {
 	return scenario{
 		name: "a tail that takes longer than a sweep age", api: "auditlogs", midway: true,
-		set:    map[string]string{"POLL_INTERVAL": "1s", "POLL_OVERLAP": "100ms", "SWEEP_AGES": "2s", "GENESYS_REQUEST_TIMEOUT": "20s"},
-		faults: always(sandbox.Fault{Kind: sandbox.Slow, Endpoint: sandbox.EndpointAuditlogs, Delay: 5 * time.Second}),
+		set: map[string]string{"POLL_INTERVAL": "1s", "POLL_OVERLAP": "3s", "SWEEP_AGES": "2s", "GENESYS_REQUEST_TIMEOUT": "20s"},
+		faults: always(sandbox.Fault{Kind: sandbox.Slow, Endpoint: sandbox.EndpointAuditlogs, Delay: 6 * time.Second,
+			Younger: 1900 * time.Millisecond}), // the tail, not the sweep
 		during: func(p *play) {
 			for n := range 120 {
 				p.raw(sandbox.Raw{At: time.Now(), Delay: 1500 * time.Millisecond}, fmt.Sprintf("late-%d", n))

@@ -192,9 +192,10 @@ func TestScope(t *testing.T) {
 		"interval": {Fault{From: at}, body("Routing", time.Hour, 0), body("Routing", 30*time.Minute-time.Millisecond, 0)},
 		"interval's end is exclusive": {Fault{From: at}, body("Routing", time.Hour, 30*time.Minute-time.Millisecond),
 			body("Routing", time.Hour, 30*time.Minute)},
-		"since":  {Fault{From: at, Until: noon}, body("Routing", time.Hour, 0), body("Routing", time.Hour, 40*time.Minute)},
-		"longer": {Fault{Longer: 24 * time.Hour}, body("Routing", 25*time.Hour, 0), body("Routing", 24*time.Hour, 0)},
-		"older":  {Fault{Older: time.Minute}, body("Routing", time.Hour, time.Minute), body("Routing", time.Hour, 59*time.Second)},
+		"since":   {Fault{From: at, Until: noon}, body("Routing", time.Hour, 0), body("Routing", time.Hour, 40*time.Minute)},
+		"longer":  {Fault{Longer: 24 * time.Hour}, body("Routing", 25*time.Hour, 0), body("Routing", 24*time.Hour, 0)},
+		"younger": {Fault{Younger: time.Minute}, body("Routing", time.Hour, 59*time.Second), body("Routing", time.Hour, time.Minute)},
+		"older":   {Fault{Older: time.Minute}, body("Routing", time.Hour, time.Minute), body("Routing", time.Hour, 59*time.Second)},
 	} {
 		c := serveOrg(t, Options{Seed: 1})
 		test.fault.Kind, test.fault.Status, test.fault.Count = StatusCode, http.StatusGatewayTimeout, -1
@@ -335,11 +336,11 @@ func TestCorrelation(t *testing.T) {
 func TestControlOfScope(t *testing.T) {
 	c := routing(t, Options{})
 	c.control("POST", "faults", `[{"kind":"status","status":504,"endpoint":"realtime","longer":"24h","count":-1},
-		{"kind":"cap","events":10,"for":"1m"},{"kind":"query-failed","from":"2026-03-02T11:30:00Z","older":"1m","holding":true}]`, 200)
+		{"kind":"cap","events":10,"for":"1m"},{"kind":"query-failed","from":"2026-03-02T11:30:00Z","older":"1m","younger":"1h","holding":true}]`, 200)
 	want := []Fault{
 		{Kind: StatusCode, Status: 504, Endpoint: EndpointRealtime, Longer: 24 * time.Hour, Count: -1},
 		{Kind: Cap, Events: 10, For: time.Minute},
-		{Kind: QueryFailed, From: noon.Add(-30 * time.Minute), Older: time.Minute, Holding: true},
+		{Kind: QueryFailed, From: noon.Add(-30 * time.Minute), Older: time.Minute, Younger: time.Hour, Holding: true},
 	}
 	for i, a := range c.org.faults.armed {
 		if a.Fault != want[i] {

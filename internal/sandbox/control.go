@@ -87,13 +87,15 @@ type sentFault struct {
 	Shift      duration `json:"shift"`
 	Longer     duration `json:"longer"`
 	Older      duration `json:"older"`
+	Younger    duration `json:"younger"`
 	For        duration `json:"for"`
 }
 
 func (s sentFault) fault() Fault {
 	f := s.Fault
 	f.RetryAfter, f.Delay, f.Shift = time.Duration(s.RetryAfter), time.Duration(s.Delay), time.Duration(s.Shift)
-	f.Longer, f.Older, f.For = time.Duration(s.Longer), time.Duration(s.Older), time.Duration(s.For)
+	f.Longer, f.For = time.Duration(s.Longer), time.Duration(s.For)
+	f.Older, f.Younger = time.Duration(s.Older), time.Duration(s.Younger)
 	return f
 }
 

@@ -108,6 +108,7 @@ type Fault struct {
 	Holding bool          `json:"holding,omitempty"` // rather: whose answer would hold an event of [From, Until)
 	Longer  time.Duration `json:"-"`                 // whose interval is longer
 	Older   time.Duration `json:"-"`                 // whose interval ended so long ago or longer
+	Younger time.Duration `json:"-"`                 // whose interval ended less long ago
 	For     time.Duration `json:"-"`                 // it is disarmed after so long; 0: when Count says so
 
 	Status     int           `json:"status,omitempty"` // 0 is 503

@@ -68,7 +68,7 @@ func serviceIn(params url.Values) string {
 
 // meets reports whether a request is in the fault's scope.
 func (f *Fault) meets(c *call) bool {
-	if f.Service == "" && !f.bounded() && f.Longer == 0 && f.Older == 0 {
+	if f.Service == "" && !f.bounded() && f.Longer == 0 && f.Older == 0 && f.Younger == 0 {
 		return true
 	}
 	s := c.scopeOf()
@@ -79,6 +79,9 @@ func (f *Fault) meets(c *call) bool {
 		return false
 	}
 	if f.Older > 0 && (!s.interval || s.until > c.now.Add(-f.Older).UnixMilli()) {
+		return false
+	}
+	if f.Younger > 0 && (!s.interval || s.until <= c.now.Add(-f.Younger).UnixMilli()) {
 		return false
 	}
 	if !f.bounded() || f.Holding {
