@@ -29,6 +29,9 @@ type verification struct {
 	streams []audit.Stream
 	parts   map[string]audit.IntervalSet // by stream: what to compare
 	whole   audit.Interval
+
+	mu      sync.Mutex // protects leftOut
+	leftOut []error    // instants that the API could not serve, and why
 }
 
 // scope opens the API and decides what to compare: what was asked for, or, where
@@ -98,6 +101,7 @@ func (v *verification) edge(s audit.Stream) time.Time {
 // API was read counts.
 func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 	c := verify.New(v.whole)
+	v.leftOut = nil
 	if err := v.readAPI(ctx, c); err != nil {
 		return verify.Report{}, err
 	}
@@ -148,7 +152,7 @@ func (v *verification) readAPI(ctx context.Context, c *verify.Comparison) error 
 		for _, part := range v.parts[s.Name] {
 			for from := part.From; from.Before(part.To); from = from.Add(v.app.cfg.Poll.BackfillChunk) {
 				piece := audit.Interval{From: from, To: from.Add(v.app.cfg.Poll.BackfillChunk)}.Intersect(part)
-				g.Go(func() error { return v.readPiece(ctx, s, piece, take) })
+				g.Go(func() error { return v.readPiece(ctx, s, piece, 0, take) })
 			}
 		}
 	}
@@ -159,29 +163,49 @@ func (v *verification) readAPI(ctx context.Context, c *verify.Comparison) error 
 }
 
 // readPiece reads an interval, or its halves where it is more than can be read in
-// one piece. What has left the API's retention meanwhile cannot be compared any
+// one piece or something in it cannot be read. What has left the API's retention meanwhile cannot be compared any
 // more: reading all takes hours.
-func (v *verification) readPiece(ctx context.Context, s audit.Stream, i audit.Interval, take func(audit.Page, audit.Interval)) error {
+func (v *verification) readPiece(ctx context.Context, s audit.Stream, i audit.Interval, attempts int, take func(audit.Page, audit.Interval)) error {
 	i = i.Intersect(audit.Interval{From: v.edge(s), To: i.To})
 	if i.Empty() {
 		return nil
 	}
-	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill}, func(page audit.Page, _ bool) error {
+	err := v.app.source.Read(ctx, audit.Read{Stream: s.Name, Interval: i, Purpose: audit.Backfill, Attempts: attempts}, func(page audit.Page, _ bool) error {
 		take(page, i)
 		return nil
 	})
 	var past *genesys.RetentionError
 	switch {
 	case errors.As(err, &past): // it has waited for its turn
-		return v.readPiece(ctx, s, i, take)
-	case errors.Is(err, poller.ErrTooMuch) && i.Length() > time.Millisecond:
-		half := i.From.Add(max(i.Length()/2, time.Millisecond).Truncate(time.Millisecond))
-		if err := v.readPiece(ctx, s, audit.Interval{From: i.From, To: half}, take); err != nil {
-			return err
-		}
-		return v.readPiece(ctx, s, audit.Interval{From: half, To: i.To}, take)
+		return v.readPiece(ctx, s, i, attempts, take)
+	case !errors.Is(err, poller.ErrTooMuch) && !errors.Is(err, poller.ErrUnreadable):
+		return err
+	case i.Length() <= time.Millisecond:
+		return v.leaveOut(i, err)
 	}
-	return err
+	half := i.From.Add(max(i.Length()/2, time.Millisecond).Truncate(time.Millisecond))
+	if err := v.readPiece(ctx, s, audit.Interval{From: i.From, To: half}, fewAttempts, take); err != nil {
+		return err
+	}
+	return v.readPiece(ctx, s, audit.Interval{From: half, To: i.To}, fewAttempts, take)
+}
+
+// fewAttempts bounds the attempts of a request for a part of what failed before.
+const fewAttempts = 2
+
+// maxLeftOut bounds what a comparison goes on without: where more cannot be read,
+// it is the API that fails and no event in it.
+const maxLeftOut = 100
+
+// leaveOut notes an instant that cannot be read, because of err.
+func (v *verification) leaveOut(i audit.Interval, err error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.leftOut) == maxLeftOut {
+		return err
+	}
+	v.leftOut = append(v.leftOut, fmt.Errorf("not compared: %w", err))
+	return nil
 }
 
 func (v *verification) headers(r *txn.Record) (at time.Time, digest []byte, ours bool) {

@@ -112,8 +112,11 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 	} else {
 		err = report.Print(out)
 	}
-	if err == nil && !report.OK {
-		return errNotRight
+	switch {
+	case err != nil:
+		return err
+	case !report.OK:
+		return errors.Join(append(v.leftOut, errNotRight)...)
 	}
-	return err
+	return errors.Join(v.leftOut...)
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/sandbox"
 	"genesys-audit-connector/internal/verify"
 )
 
@@ -262,6 +263,39 @@ func TestRepairOfEventsShownOutsideTheirTime(t *testing.T) {
 			s.published(0)
 		})
 	}
+}
+
+// TestVerifyGoesOnWithoutWhatCannotBeRead: one event that the API cannot serve is
+// named as not compared, and all else is compared and repaired.
+func TestVerifyGoesOnWithoutWhatCannotBeRead(t *testing.T) {
+	s := settled(t, 300)
+	s.start()
+	s.published(30 * time.Second)
+	at := time.Now().Add(-3 * time.Hour).Truncate(time.Millisecond)
+	missing := s.world.Org.EmitAt(at.Add(-time.Second), 0, 3)
+	s.world.Org.EmitAt(at, 0, 1)
+	if err := s.world.Org.Inject(sandbox.Poison(at, 500)); err != nil {
+		t.Fatal(err)
+	}
+	run := func(o verifyOptions) (string, error) {
+		var out bytes.Buffer
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := verifyCommand(ctx, s.command(), o, &out)
+		return out.String(), err
+	}
+	out, err := run(verifyOptions{from: "4h", to: "2h"})
+	if !errors.Is(err, errNotRight) || strings.Count(out, "missing ") != len(missing)+1 { // and the table's head
+		t.Errorf("%v:\n%s", err, out)
+	}
+	if !strings.Contains(fmt.Sprint(err), "not compared: ") || !strings.Contains(fmt.Sprint(err), at.UTC().Format(audit.TimeFormat)) {
+		t.Errorf("%v", err)
+	}
+	s.world.Org.ClearFaults()
+	if out, err = run(verifyOptions{repair: true}); err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	s.published(0)
 }
 
 // TestRepairTwiceAtOnce has two commands find the same events missing.
