@@ -159,6 +159,7 @@ func (b *backfill) read(r *reading, x *piece) *job {
 			x.reading = false
 			if gap && err == nil {
 				b.remove(x)
+				b.s.gaps.lane.due = now
 				return
 			}
 			b.ended(x, err, now)

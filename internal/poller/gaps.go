@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/retry"
 )
@@ -74,18 +75,23 @@ func (g *gaps) nextTry(now time.Time) (*job, time.Time) {
 	live := make(map[gapKey]bool, len(l.Gaps))
 	var gap offsets.Gap
 	var best *gapTry
+	var unreadable []offsets.Gap
 	due := now.Add(idleLook)
 	for _, candidate := range l.Gaps {
 		if candidate.Kind == offsets.Expired || candidate.From.Before(edge) {
 			continue
 		}
 		live[keyOf(candidate)] = true
+		if candidate.Kind == offsets.Unreadable {
+			unreadable = append(unreadable, candidate)
+		}
 		t := g.try(candidate)
 		due = earliest(due, t.due)
 		if !t.due.After(now) && (best == nil || t.due.Before(best.due)) {
 			gap, best = candidate, t
 		}
 	}
+	g.tell(unreadable)
 	for key := range g.next {
 		if !live[key] {
 			delete(g.next, key)
@@ -107,6 +113,18 @@ func (g *gaps) nextTry(now time.Time) (*job, time.Time) {
 			g.s.succeeded = now
 		},
 	}, time.Time{}
+}
+
+// tell reports what cannot be read, as a warning: everything around it is
+// published, and it is tried again.
+func (g *gaps) tell(unreadable []offsets.Gap) {
+	what := health.Subject{Kind: health.API, Op: "read a gap", Of: g.s.Name, Warning: true}
+	if len(unreadable) == 0 {
+		g.p.cfg.Health.Report(what, nil)
+		return
+	}
+	first := unreadable[0]
+	g.p.cfg.Health.Report(what, fmt.Errorf("%d gaps, the first of them %s: %s", len(unreadable), first.Interval, first.Reason))
 }
 
 // read reads a gap. An event of its own heals in the step that publishes it; any

@@ -16,6 +16,7 @@ type streamLanes struct {
 	audit.Stream
 	tail     *tail
 	backfill *backfill
+	gaps     *gaps
 	// succeeded is when a reading of the stream last did: what fails before and
 	// after it fails for a reason of its own.
 	succeeded time.Time
@@ -31,7 +32,8 @@ func (s *schedule) addStream(stream audit.Stream) {
 	lanes := &streamLanes{Stream: stream}
 	lanes.backfill = newBackfill(s.p, lanes)
 	lanes.tail = newTail(s.p, lanes)
-	g := newGaps(s.p, lanes)
+	lanes.gaps = newGaps(s.p, lanes)
+	g := lanes.gaps
 	s.streams = append(s.streams, lanes)
 	s.lanes = append(s.lanes, lanes.tail.lane, lanes.tail.peek, lanes.backfill.lane, g.lane)
 	for _, age := range s.p.cfg.SweepAges {

@@ -159,6 +159,9 @@ func (e emitter) process(s *Snapshot) {
 	}
 	kinds := make(map[health.Kind]int)
 	for _, f := range s.lasting() {
+		if f.Warning {
+			continue
+		}
 		if !slices.Contains(health.Kinds, f.Kind) {
 			f.Kind = health.Other
 		}

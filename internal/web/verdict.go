@@ -82,9 +82,8 @@ func (s *Snapshot) sums() sums {
 // judge says the most important thing first: what does not work, then what is
 // late, then what is missing, then what is under way.
 func judge(s *Snapshot, t sums) verdict {
-	if f := s.lasting(); len(f) > 0 && f[0].Warning {
-		return verdict{warn, "Running, with a warning", sentence(f[0].What + ": " + f[0].Err)}
-	} else if len(f) > 0 {
+	failures := s.lasting() // warnings come last
+	if f := failures; len(f) > 0 && !f[0].Warning {
 		v := verdict{warn, "Trouble, trying again", f[0].reassure(s.Now)}
 		if s.NotReady != "" || s.Now.Sub(f[0].Since) > patience {
 			v.Level, v.Title = bad, cmp.Or(troubleTitles[f[0].Kind], "Something does not work")
@@ -110,6 +109,8 @@ func judge(s *Snapshot, t sums) verdict {
 	case t.gaps > 0:
 		return verdict{warn, "New events arrive, but some older time is missing",
 			fmt.Sprintf("%s, %s in all. Nothing fills them by itself; the reasons stand below.", count(t.gaps, "gap"), human(t.gapTime))}
+	case len(failures) > 0:
+		return verdict{warn, "Running, with a warning", sentence(failures[0].What + ": " + failures[0].Err)}
 	case t.wanted > 0:
 		return verdict{busy, "Up to date, filling in history",
 			fmt.Sprintf("%s are left to read. New events do not wait behind them.", human(t.wanted))}
