@@ -324,7 +324,15 @@ func (c *chaos) calm() {
 		}
 	}
 	calm := time.Now()
-	c.until(4*time.Minute, "everything", func() bool { return c.caughtUp(end, end) })
+	for deadline := calm.Add(4 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		behind := c.behind(end, end)
+		if behind == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			c.Fatalf("not caught up: %s; a replica said:\n%s", behind, tailOf(c.child.out.String()))
+		}
+	}
 	c.Logf("caught up %s after the last trouble", time.Since(calm).Round(time.Second))
 }
 
