@@ -314,13 +314,19 @@ func (s *scene) rawEnd() (n int64) {
 	return n
 }
 
-// caughtUp tells whether the connector believes that it has read all up to a
+// caughtUp reports whether the connector believes that it has read all up to a
 // time, and again at every age up to another.
 func (s *scene) caughtUp(covered, swept time.Time) bool {
 	s.Helper()
+	return s.behind(covered, swept) == ""
+}
+
+// behind says what the connector still has to read; "" for nothing.
+func (s *scene) behind(covered, swept time.Time) string {
+	s.Helper()
 	records, err := readTopic(s.Context(), s.brokers, s.env["KAFKA_TOPIC_OFFSETS"])
 	if err != nil {
-		return false
+		return err.Error()
 	}
 	ledgers := map[string]offsets.Ledger{}
 	for _, r := range records {
@@ -331,17 +337,20 @@ func (s *scene) caughtUp(covered, swept time.Time) bool {
 			s.Fatal(err)
 		}
 	}
-	for _, l := range ledgers {
-		for _, mark := range l.Sweeps {
+	for name, l := range ledgers {
+		for age, mark := range l.Sweeps {
 			if mark.Before(swept) {
-				return false
+				return fmt.Sprintf("%s is swept at %s to %s only", name, age, mark)
 			}
 		}
 		if len(l.Wanted) > 0 || !l.Covered.Last().After(covered) {
-			return false
+			return fmt.Sprintf("%s wants %v and is covered to %s, gaps %v", name, l.Wanted, l.Covered.Last(), l.Gaps)
 		}
 	}
-	return len(ledgers) > 0
+	if len(ledgers) == 0 {
+		return "there is no ledger"
+	}
+	return ""
 }
 
 // findings counts what is wrong, by kind: as the independent reader sees it, and
