@@ -38,7 +38,7 @@ func (p *Poller) open(ctx context.Context) error {
 		now := p.now()
 		l = p.fit(l, known, s, now)
 		fitted[s.Name] = l
-		wanted := l.Wanted.Add(audit.Interval{From: frontier(l), To: now})
+		wanted := l.Wanted.Union(unknown(l, now))
 		lost = lost.Union(unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded))
 		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
 			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),

@@ -53,7 +53,7 @@ func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[st
 // again. While other streams were read in its place they forgot by their own
 // horizon.
 func readAgain(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
-	set := audit.NewIntervalSet(audit.Interval{From: latest(l.Start, l.Forgotten, horizon(l, overlap)), To: frontier(l)})
+	set := audit.NewIntervalSet(audit.Interval{From: latest(l.Start, l.Forgotten, horizon(l, overlap)), To: l.Covered.Last()})
 	set = set.Union(l.Begun)
 	for _, g := range l.Gaps {
 		if g.Kind != offsets.Expired {
