@@ -140,7 +140,7 @@ func (g *gaps) merge(ctx context.Context) error {
 			continue
 		}
 		g.p.log.Warn("very many gaps; neighbours are merged", zap.String("stream", g.s.Name), zap.String("kind", string(kind)), zap.Int("into", len(merged)))
-		err := g.p.recall(ctx, func() audit.IntervalSet {
+		err := g.p.recall(ctx, func(*stepBuilder) audit.IntervalSet {
 			var all audit.IntervalSet
 			for _, m := range merged {
 				all = all.Add(m.Interval)

@@ -190,8 +190,8 @@ func (p *Poller) stepBack(ctx context.Context, stream string, now time.Time) err
 	l, _ := p.ledger(stream)
 	p.log.Warn("ledger is ahead of the clock; rewinding",
 		zap.String("stream", stream), zap.Time("now", now), zap.Time("covered_to", l.Covered.Last()))
-	return p.recall(ctx, func() audit.IntervalSet {
-		l, _ := p.ledger(stream)
+	return p.recall(ctx, func(b *stepBuilder) audit.IntervalSet {
+		l := b.ledger(stream)
 		_, again := rewind(l, now, p.cfg.PollOverlap)
 		return again.Clip(audit.Interval{To: l.Forgotten})
 	}, func(b *stepBuilder) {
