@@ -138,7 +138,8 @@ func (l Ledger) AddGap(g Gap) Ledger {
 	return l
 }
 
-// Heal returns the ledger after the event was published that a topic had refused.
+// Heal returns the ledger after the event was published that a topic had refused:
+// its time is wanted, for of the other events there not all may have been read.
 func (l Ledger) Heal(id string) Ledger {
 	at := slices.IndexFunc(l.Gaps, func(g Gap) bool { return g.ID != "" && g.ID == id })
 	if at < 0 {
@@ -146,7 +147,7 @@ func (l Ledger) Heal(id string) Ledger {
 	}
 	healed := l.Gaps[at].Interval
 	l.Gaps = slices.Delete(slices.Clone(l.Gaps), at, at+1)
-	return l.Cover(healed)
+	return l.Begin(healed).Want(healed)
 }
 
 // Merge makes one gap of all gaps of g's kind in g's interval, and of what lies

@@ -109,13 +109,17 @@ func (g *gaps) nextTry(now time.Time) (*job, time.Time) {
 	}, time.Time{}
 }
 
-// read reads a gap. An event of its own heals in the step that publishes it; any
-// other gap is filled when all of it was read and nothing of it was refused.
+// read reads a gap. An event of its own heals in the step that publishes it, and its
+// time is covered when all of it was read; any other gap is filled when all of it was
+// read and nothing of it was refused.
 func (g *gaps) read(ctx context.Context, gap offsets.Gap) error {
 	refused := 0
 	like := delivery{
 		read:  audit.Read{Stream: g.s.Name, Purpose: audit.Backfill, Attempts: fewAttempts},
 		again: true, refused: &refused,
+	}
+	if gap.ID != "" {
+		like.note = func(l offsets.Ledger, part audit.Interval) offsets.Ledger { return l.Cover(part) }
 	}
 	left, err := g.p.coverInParts(ctx, like, gap.Interval)
 	if err != nil || len(left) > 0 || gap.ID != "" {

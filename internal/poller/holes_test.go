@@ -122,3 +122,44 @@ func TestRewindingBehindAGapHidesNothing(t *testing.T) {
 		b.kafka.complete(b.api, b.start.Add(-time.Hour), b.start.Add(time.Hour), time.Hour)
 	})
 }
+
+// Of many events in one millisecond one is refused; when the topic takes it, the
+// others may not have been read yet.
+func TestHealedMillisecondIsReadToItsEnd(t *testing.T) {
+	inBubble(t, 10*time.Hour, func(b *bench) {
+		at := b.start.Add(-5 * time.Hour)
+		for i := range 20 { // three pages
+			b.api.add(stream, fmt.Sprint("tied", i), at, at)
+		}
+		b.kafka.refuse["tied3"] = true
+		dead := true
+		src := &partly{api: b.api, stream: stream, dead: &dead}
+		b.during(src, 3*time.Minute, func() {
+			if n := len(b.kafka.published); n != 6 || len(b.ledger().Gaps) != 1 {
+				t.Fatalf("%d published, ledger %+v: the case shows nothing", n, b.ledger())
+			}
+			b.kafka.mu.Lock()
+			defer b.kafka.mu.Unlock()
+			delete(b.kafka.refuse, "tied3")
+		})
+		b.during(src, 10*time.Minute, func() {
+			if b.published("tied3") != 1 {
+				t.Fatal("it was not tried again: the case shows nothing")
+			}
+			if b.ledger().Covered.Contains(at) {
+				t.Error("a millisecond counts as covered of which one page was read")
+			}
+		})
+		dead = false
+		b.during(src, 10*time.Minute, func() {
+			for i := range 20 {
+				if id := fmt.Sprint("tied", i); b.published(id) != 1 {
+					t.Errorf("%s is published %d times", id, b.published(id))
+				}
+			}
+			if l := b.ledger(); len(l.Gaps) > 0 || len(l.Wanted) > 0 || !l.Covered.Contains(at) {
+				t.Errorf("ledger %+v", l)
+			}
+		})
+	})
+}
