@@ -177,12 +177,17 @@ func sweepEvery(age, pollInterval time.Duration) time.Duration {
 	return min(max(age/20, pollInterval), 5*time.Minute)
 }
 
-// chunk is the oldest wanted interval that nobody reads yet, at most longest;
-// empty where there is none.
-func chunk(wanted, busy audit.IntervalSet, longest time.Duration) audit.Interval {
+// chunk is the oldest wanted interval that nobody reads yet, or the newest one, at
+// most longest; empty where there is none.
+func chunk(wanted, busy audit.IntervalSet, longest time.Duration, newest bool) audit.Interval {
 	free := wanted.Subtract(busy)
 	if len(free) == 0 {
 		return audit.Interval{}
+	}
+	if newest {
+		c := free[len(free)-1]
+		c.From = latest(c.From, c.To.Add(-longest))
+		return c
 	}
 	c := free[0]
 	c.To = earliest(c.To, c.From.Add(longest))
