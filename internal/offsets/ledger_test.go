@@ -109,7 +109,7 @@ func TestLedgerOperations(t *testing.T) {
 		{"merged gaps take what lies between them, but for what is wanted",
 			Ledger{Covered: set(0, 2, 3, 6, 9, 12), Wanted: set(7, 9), Gaps: []Gap{refused(2, 3, "a"), refused(6, 7, "b"), refused(12, 13, "c")}},
 			func(l Ledger) Ledger { return l.Merge(Gap{Interval: minutes(2, 13), Kind: Refused, Reason: "many"}) },
-			Ledger{Covered: set(0, 2), Wanted: set(7, 9), Gaps: []Gap{
+			Ledger{Covered: set(0, 2), Wanted: set(7, 9), Begun: set(2, 7, 9, 13), Gaps: []Gap{
 				{minutes(2, 7), Refused, "many", "", 0}, {minutes(9, 13), Refused, "many", "", 0}}}},
 		{"a merged gap tells of the refused events in it",
 			Ledger{Covered: set(0, 2), Gaps: []Gap{{minutes(2, 7), Refused, "many", "", 0}}},

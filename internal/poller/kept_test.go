@@ -112,3 +112,47 @@ func TestIDsForgottenWhileRewindingBeginsAreReadBack(t *testing.T) {
 		}
 	})
 }
+
+// Gaps that are too many are merged with what lies between them, which was covered
+// and published; when a request has all of it read again nothing comes out twice.
+func TestIDsBetweenMergedGapsAreKept(t *testing.T) {
+	inBubble(t, 24*time.Hour, func(b *bench) {
+		b.free, b.mostGaps = 0, 6
+		at := func(i int) time.Time { return b.start.Add(-23*time.Hour + time.Duration(i)*time.Minute) }
+		for i := range 60 {
+			b.api.add(stream, fmt.Sprint("e", i), at(i).Add(time.Second), at(i))
+		}
+		var again time.Time // when it was asked for again
+		src := &faulty{b.api, func(r audit.Read) error {
+			if !again.IsZero() {
+				if r.Purpose == audit.Backfill && time.Since(again) < 10*time.Minute {
+					return errPage
+				}
+				return nil
+			}
+			for i := 0; i < 60; i += 6 {
+				if r.Interval.Contains(at(i)) {
+					return fmt.Errorf("GET: 500: %w", ErrUnreadable)
+				}
+			}
+			return nil
+		}}
+		ctx, stop := context.WithTimeout(b.Context(), 3*time.Hour)
+		defer stop()
+		p := New(b.cfg, src, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		b.tune(p)
+		time.AfterFunc(2*time.Hour, func() {
+			if l := b.ledger(); len(l.Gaps) > 6 || len(l.Wanted) > 0 {
+				t.Errorf("gaps %v, wanted %v: the case shows nothing", l.Gaps, l.Wanted)
+			}
+			again = time.Now()
+			p.Request("r", offsets.Request{Kind: offsets.KindBackfill, From: at(0), To: at(60)})
+		})
+		if err := p.Run(ctx); err != nil { // Commit complains of what comes twice
+			t.Fatal(err)
+		}
+		if l := b.ledger(); len(l.Gaps) > 0 || len(l.Wanted) > 0 {
+			t.Errorf("gaps %v, wanted %v", l.Gaps, l.Wanted)
+		}
+	})
+}
