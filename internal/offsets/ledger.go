@@ -138,7 +138,8 @@ func (l Ledger) AddGap(g Gap) Ledger {
 	return l
 }
 
-// Heal returns the ledger after the event was published that a topic had refused.
+// Heal returns the ledger after the event was published that a topic had refused:
+// its time is wanted, for of the other events there not all may have been read.
 func (l Ledger) Heal(id string) Ledger {
 	at := slices.IndexFunc(l.Gaps, func(g Gap) bool { return g.ID != "" && g.ID == id })
 	if at < 0 {
@@ -146,12 +147,12 @@ func (l Ledger) Heal(id string) Ledger {
 	}
 	healed := l.Gaps[at].Interval
 	l.Gaps = slices.Delete(slices.Clone(l.Gaps), at, at+1)
-	return l.Cover(healed)
+	return l.Begin(healed).Want(healed)
 }
 
 // Merge makes one gap of all gaps of g's kind in g's interval, and of what lies
-// between them. Where that was covered, its ids must be remembered: it is read
-// again with the gap. What is wanted or a gap of another kind stays.
+// between them. Where that was covered, its ids must be remembered: it was begun,
+// and is read again with the gap, or when that is wanted again. What is wanted or a gap of another kind stays.
 func (l Ledger) Merge(g Gap) Ledger {
 	whole := audit.NewIntervalSet(g.Interval).Subtract(l.Wanted.Clip(g.Interval))
 	kept := make([]Gap, 0, len(l.Gaps))
@@ -164,6 +165,7 @@ func (l Ledger) Merge(g Gap) Ledger {
 		kept = append(kept, old)
 	}
 	l.Covered = l.Covered.Subtract(whole)
+	l.Begun = l.Begun.Union(whole)
 	for _, part := range whole {
 		kept = append(kept, Gap{Interval: part, Kind: g.Kind, Reason: g.Reason})
 	}

@@ -90,14 +90,14 @@ func TestLedgerOperations(t *testing.T) {
 		{"one event is one gap",
 			Ledger{Covered: set(0, 6)},
 			func(l Ledger) Ledger { return l.AddGap(refused(2, 3, "a")).AddGap(refused(2, 3, "a")) },
-			Ledger{Covered: set(0, 2, 3, 6), Gaps: []Gap{refused(2, 3, "a")}}},
-		{"a healed event is covered once its neighbour is healed too",
+			Ledger{Covered: set(0, 2, 3, 6), Begun: set(2, 3), Gaps: []Gap{refused(2, 3, "a")}}},
+		{"the time of a healed event stays a gap as long as its neighbour is one",
 			Ledger{Covered: set(0, 2), Gaps: []Gap{refused(2, 3, "a"), refused(2, 3, "b")}},
 			func(l Ledger) Ledger { return l.Heal("a") },
-			Ledger{Covered: set(0, 2), Gaps: []Gap{refused(2, 3, "b")}}},
-		{"heal the last", Ledger{Covered: set(0, 2), Gaps: []Gap{gap(1, 2, "x"), refused(2, 3, "b")}},
+			Ledger{Covered: set(0, 2), Begun: set(2, 3), Gaps: []Gap{refused(2, 3, "b")}}},
+		{"the time of the last that is healed is read to its end", Ledger{Covered: set(0, 2), Gaps: []Gap{gap(1, 2, "x"), refused(2, 3, "b")}},
 			func(l Ledger) Ledger { return l.Heal("b") },
-			Ledger{Covered: set(0, 3), Gaps: []Gap{gap(1, 2, "x")}}},
+			Ledger{Covered: set(0, 2), Wanted: set(2, 3), Begun: set(2, 3), Gaps: []Gap{gap(1, 2, "x")}}},
 		{"what is doubted is wanted again, and was begun",
 			Ledger{Covered: set(0, 9), Gaps: []Gap{gap(9, 12, "old")}},
 			func(l Ledger) Ledger { return l.Doubt(minutes(6, 14)) },
@@ -109,7 +109,7 @@ func TestLedgerOperations(t *testing.T) {
 		{"merged gaps take what lies between them, but for what is wanted",
 			Ledger{Covered: set(0, 2, 3, 6, 9, 12), Wanted: set(7, 9), Gaps: []Gap{refused(2, 3, "a"), refused(6, 7, "b"), refused(12, 13, "c")}},
 			func(l Ledger) Ledger { return l.Merge(Gap{Interval: minutes(2, 13), Kind: Refused, Reason: "many"}) },
-			Ledger{Covered: set(0, 2), Wanted: set(7, 9), Gaps: []Gap{
+			Ledger{Covered: set(0, 2), Wanted: set(7, 9), Begun: set(2, 7, 9, 13), Gaps: []Gap{
 				{minutes(2, 7), Refused, "many", "", 0}, {minutes(9, 13), Refused, "many", "", 0}}}},
 		{"a merged gap tells of the refused events in it",
 			Ledger{Covered: set(0, 2), Gaps: []Gap{{minutes(2, 7), Refused, "many", "", 0}}},
@@ -208,7 +208,7 @@ func (g *grid) heal(id string) {
 	}
 	delete(g.refused, id)
 	if !g.hole(m) {
-		g.covered[m], g.wanted[m], g.reason[m] = true, false, ""
+		g.covered[m], g.wanted[m], g.reason[m] = false, true, ""
 	}
 }
 

@@ -454,3 +454,30 @@ func TestStepsAreNoLargerThanTheSinkTakes(t *testing.T) {
 		b.kafka.complete(b.api, b.start.Add(-time.Hour), b.start, time.Hour)
 	})
 }
+
+// Many hours that cannot be read (the API refuses what is older than it says, say)
+// must not keep those from being read that can.
+func TestManyFailingHoursDoNotHoldUpTheOthers(t *testing.T) {
+	inBubble(t, 60*time.Hour, func(b *bench) {
+		for i := range 60 {
+			at := b.start.Add(-time.Duration(i)*time.Hour - time.Minute)
+			b.api.add(stream, fmt.Sprint("e", i), at, at)
+		}
+		src := &faulty{b.api, func(r audit.Read) error {
+			if r.Interval.From.Before(b.start.Add(-35 * time.Hour)) {
+				return errPage
+			}
+			return nil
+		}}
+		b.during(src, time.Hour, func() {
+			for i := range 34 {
+				if id := fmt.Sprint("e", i); b.published(id) != 1 {
+					t.Errorf("%s is published %d times", id, b.published(id))
+				}
+			}
+			if n := len(b.cfg.Health.Failing()); n == 0 || n > 100 {
+				t.Errorf("%d failures", n)
+			}
+		})
+	})
+}

@@ -31,6 +31,7 @@ type backfill struct {
 	// the pauses of this backoff between them.
 	backoff retry.Backoff
 	failed  time.Time // when a piece last did
+	apieced bool      // the job before was one of a piece: it is a chunk's turn
 }
 
 // piece is wanted time that is read apart from the rest.
@@ -46,8 +47,9 @@ type piece struct {
 const (
 	// triesInOne is how often a piece is tried before its halves are.
 	triesInOne = 2
-	// mostPieces is how many failed pieces of a stream there may be before no
-	// further chunk of it is begun: it is the stream that fails.
+	// mostPieces is how many failed pieces of a stream there may be before its newest
+	// chunks are read and not its oldest, which may be more than the API holds; at
+	// twice as many no further one is begun: it is the stream that fails.
 	mostPieces = 16
 	// mostParts is how many pieces there may be before none is split any more.
 	mostParts = 512
@@ -92,11 +94,26 @@ func (b *backfill) apart() audit.IntervalSet {
 	return joined
 }
 
-// next is a piece that is due, else the oldest wanted chunk that nobody reads yet.
+// next is a piece that is due or a wanted chunk that nobody reads yet, by turns:
+// pieces whose readings hang must not take all the time.
 func (b *backfill) next(now time.Time) (*job, time.Time) {
-	p := b.p
-	edge := retentionEdge(p.latestNow(), b.s.Retention)
+	edge := retentionEdge(b.p.latestNow(), b.s.Retention)
 	b.dropUnwanted()
+	if b.apieced {
+		if j := b.nextChunk(edge); j != nil {
+			return j, time.Time{}
+		}
+	}
+	j, due := b.nextPiece(now, edge)
+	if j == nil && !b.apieced {
+		j = b.nextChunk(edge)
+	}
+	return j, due
+}
+
+// nextPiece is a piece that is due, or nil and when one will be.
+func (b *backfill) nextPiece(now, edge time.Time) (*job, time.Time) {
+	p := b.p
 	due := now.Add(idleLook)
 	for _, x := range b.pieces {
 		if x.reading {
@@ -117,20 +134,29 @@ func (b *backfill) next(now time.Time) (*job, time.Time) {
 			due = earliest(due, x.due)
 			continue
 		}
+		b.apieced = true
 		return b.read(r, x), time.Time{}
 	}
-	if len(b.pieces) >= mostPieces {
-		return nil, due
+	return nil, due
+}
+
+// nextChunk is the oldest wanted chunk that nobody reads yet: it leaves the API's
+// retention first. Where many fail it is the newest one. nil for none.
+func (b *backfill) nextChunk(edge time.Time) *job {
+	if len(b.pieces) >= 2*mostPieces {
+		return nil
 	}
-	r := p.claim(b.s.Name, false, func(v view) audit.Interval {
-		return chunk(v.Wanted.Clip(audit.Interval{From: edge, To: v.Wanted.Last()}), v.first().Union(b.apart()), b.size)
+	r := b.p.claim(b.s.Name, false, func(v view) audit.Interval {
+		wanted := v.Wanted.Clip(audit.Interval{From: edge, To: v.Wanted.Last()})
+		return chunk(wanted, v.first().Union(b.apart()), b.size, len(b.pieces) >= mostPieces)
 	})
 	if r == nil {
-		return nil, due
+		return nil
 	}
+	b.apieced = false
 	x := &piece{what: b.what(r.interval), interval: r.interval, backoff: newBackoff()}
 	b.pieces = append(b.pieces, x)
-	return b.read(r, x), time.Time{}
+	return b.read(r, x)
 }
 
 func (b *backfill) read(r *reading, x *piece) *job {

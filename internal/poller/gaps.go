@@ -127,13 +127,17 @@ func (g *gaps) tell(unreadable []offsets.Gap) {
 	g.p.cfg.Health.Report(what, fmt.Errorf("%d gaps, the first of them %s: %s", len(unreadable), first.Interval, first.Reason))
 }
 
-// read reads a gap. An event of its own heals in the step that publishes it; any
-// other gap is filled when all of it was read and nothing of it was refused.
+// read reads a gap. An event of its own heals in the step that publishes it, and its
+// time is covered when all of it was read; any other gap is filled when all of it was
+// read and nothing of it was refused.
 func (g *gaps) read(ctx context.Context, gap offsets.Gap) error {
 	refused := 0
 	like := delivery{
 		read:  audit.Read{Stream: g.s.Name, Purpose: audit.Backfill, Attempts: fewAttempts},
 		again: true, refused: &refused,
+	}
+	if gap.ID != "" {
+		like.note = func(l offsets.Ledger, part audit.Interval) offsets.Ledger { return l.Cover(part) }
 	}
 	left, err := g.p.coverInParts(ctx, like, gap.Interval)
 	if err != nil || len(left) > 0 || gap.ID != "" {
@@ -158,7 +162,7 @@ func (g *gaps) merge(ctx context.Context) error {
 			continue
 		}
 		g.p.log.Warn("very many gaps; neighbours are merged", zap.String("stream", g.s.Name), zap.String("kind", string(kind)), zap.Int("into", len(merged)))
-		err := g.p.recall(ctx, func() audit.IntervalSet {
+		err := g.p.recall(ctx, func(*stepBuilder) audit.IntervalSet {
 			var all audit.IntervalSet
 			for _, m := range merged {
 				all = all.Add(m.Interval)

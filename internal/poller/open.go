@@ -37,15 +37,15 @@ func (p *Poller) open(ctx context.Context) error {
 		l, known := loaded[s.Name]
 		now := p.now()
 		l = p.fit(l, known, s, now)
-		fitted[s.Name] = l
-		wanted := l.Wanted.Add(audit.Interval{From: frontier(l), To: now})
-		lost = lost.Union(unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded))
+		wanted := l.Wanted.Union(unknown(l, now))
+		again := unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded)
+		fitted[s.Name], lost = keep(l, again), lost.Union(again)
 		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
 			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
 			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))
 	}
 	err = p.untilDone(ctx, health.Subject{Kind: health.Kafka, Op: "raw topic"}, func() error {
-		return p.recall(ctx, func() audit.IntervalSet { return lost }, func(b *stepBuilder) {
+		return p.recall(ctx, func(*stepBuilder) audit.IntervalSet { return lost }, func(b *stepBuilder) {
 			for name, l := range fitted {
 				b.change(name, func(offsets.Ledger) offsets.Ledger { return l })
 			}

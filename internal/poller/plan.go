@@ -1,6 +1,7 @@
 package poller
 
 import (
+	"slices"
 	"time"
 
 	"genesys-audit-connector/internal/audit"
@@ -10,9 +11,9 @@ import (
 // The functions of this file decide what to read next. They are pure: a ledger,
 // the API's clock and the settings in, intervals out.
 //
-// The invariant that they keep: every instant from Ledger.Start up to the
-// ledger's frontier is covered, wanted, or a gap that says why. The tail moves
-// the frontier; whatever it leaves behind becomes wanted in the same step.
+// The invariant that they keep: every instant from Ledger.Start up to what the
+// tail has covered is covered, wanted, or a gap that says why. Whatever the tail
+// leaves behind becomes wanted in the same step.
 
 // retentionMargin keeps a request that is planned now from being older than
 // the API's retention by the time that it arrives.
@@ -100,9 +101,8 @@ func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound off
 // header counts in seconds, may step back without meaning anything.
 const clockTolerance = 2 * time.Second
 
-// newestInterval is what the next poll reads. What lies between it and the
-// frontier, because the newest covered instant is older than the overlap, is left
-// to the backfill.
+// newestInterval is what the next poll reads. What lies between it and the newest
+// covered instant, where that is older than the overlap, is left to the backfill.
 func newestInterval(l offsets.Ledger, now, edge time.Time, overlap time.Duration) audit.Interval {
 	from := now.Add(-overlap)
 	if covered := l.Covered.Last(); !covered.Before(from) {
@@ -125,13 +125,23 @@ func readable(l offsets.Ledger, i audit.Interval) audit.IntervalSet {
 	return set
 }
 
-// frontier is the end of what the ledger knows about.
-func frontier(l offsets.Ledger) time.Time {
-	f := latest(l.Start, l.Covered.Last(), l.Wanted.Last())
+// unknown returns what of the time from l.Start up to to the ledger says nothing
+// about. It is not enough to look behind the newest of what the ledger knows: a
+// request, or an event that was refused, may be entered ahead of the tail.
+func unknown(l offsets.Ledger, to time.Time) (holes audit.IntervalSet) {
+	known := slices.Concat(l.Covered, l.Wanted)
 	for _, g := range l.Gaps {
-		f = latest(f, g.To)
+		known = append(known, g.Interval)
 	}
-	return f
+	slices.SortFunc(known, func(a, b audit.Interval) int { return a.From.Compare(b.From) })
+	end := l.Start
+	for _, k := range append(known, audit.Interval{From: to, To: to}) {
+		if hole := (audit.Interval{From: end, To: earliest(k.From, to)}); !hole.Empty() {
+			holes = append(holes, hole)
+		}
+		end = latest(end, k.To)
+	}
+	return holes
 }
 
 // sweep is the next piece to read again at the given age. wait is how long there
@@ -167,12 +177,17 @@ func sweepEvery(age, pollInterval time.Duration) time.Duration {
 	return min(max(age/20, pollInterval), 5*time.Minute)
 }
 
-// chunk is the oldest wanted interval that nobody reads yet, at most longest;
-// empty where there is none.
-func chunk(wanted, busy audit.IntervalSet, longest time.Duration) audit.Interval {
+// chunk is the oldest wanted interval that nobody reads yet, or the newest one, at
+// most longest; empty where there is none.
+func chunk(wanted, busy audit.IntervalSet, longest time.Duration, newest bool) audit.Interval {
 	free := wanted.Subtract(busy)
 	if len(free) == 0 {
 		return audit.Interval{}
+	}
+	if newest {
+		c := free[len(free)-1]
+		c.From = latest(c.From, c.To.Add(-longest))
+		return c
 	}
 	c := free[0]
 	c.To = earliest(c.To, c.From.Add(longest))

@@ -53,7 +53,7 @@ func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[st
 // again. While other streams were read in its place they forgot by their own
 // horizon.
 func readAgain(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
-	set := audit.NewIntervalSet(audit.Interval{From: latest(l.Start, l.Forgotten, horizon(l, overlap)), To: frontier(l)})
+	set := audit.NewIntervalSet(audit.Interval{From: latest(l.Start, l.Forgotten, horizon(l, overlap)), To: l.Covered.Last()})
 	set = set.Union(l.Begun)
 	for _, g := range l.Gaps {
 		if g.Kind != offsets.Expired {
@@ -67,12 +67,14 @@ func readAgain(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
 // published, and then makes a change of the ledgers after which they may be read
 // again: that publishes nothing twice (invariant 4). Nothing is forgotten from
 // before lost is called until the change is durable. lost and change are called
-// in the committer.
-func (p *Poller) recall(ctx context.Context, lost func() audit.IntervalSet, change func(*stepBuilder)) error {
+// in the committer; lost goes by the ledgers as the step leaves them, for the same
+// step may forget. What change makes wanted is begun (keep), or its ids would be
+// forgotten again before it is read.
+func (p *Poller) recall(ctx context.Context, lost func(*stepBuilder) audit.IntervalSet, change func(*stepBuilder)) error {
 	var intervals audit.IntervalSet
-	err := p.do(ctx, func(*stepBuilder) {
+	err := p.do(ctx, func(b *stepBuilder) {
 		p.recalling++
-		intervals = lost()
+		intervals = lost(b)
 	})
 	if err != nil {
 		return err
@@ -90,6 +92,14 @@ func (p *Poller) recall(ctx context.Context, lost func() audit.IntervalSet, chan
 		err = done
 	}
 	return err
+}
+
+// keep enters in the ledger that events of lost may be published.
+func keep(l offsets.Ledger, lost audit.IntervalSet) offsets.Ledger {
+	for _, i := range lost {
+		l = l.Begin(i)
+	}
+	return l
 }
 
 // readBack remembers the ids of what was published in the intervals, in memory

@@ -58,7 +58,7 @@ func readBackMany(tb testing.TB, n int) (m *much, ids int) {
 	alone, ended := make(chan struct{}), make(chan error)
 	go func() { ended <- p.commitLoop(ctx, newStepBuilder(p), alone) }()
 	all := audit.NewIntervalSet(audit.Interval{To: forever})
-	err := p.recall(ctx, func() audit.IntervalSet { return all }, func(*stepBuilder) {})
+	err := p.recall(ctx, func(*stepBuilder) audit.IntervalSet { return all }, func(*stepBuilder) {})
 	cancel()
 	close(alone)
 	if err := <-ended; err != nil {

@@ -83,14 +83,14 @@ func (b *stepBuilder) reset() {
 }
 
 // gather waits for something to commit, then takes what else is waiting, the
-// tail first, until the step is full. When the term has ended it still waits for
+// tail first, until the step is full. When the term has ended it takes nothing but
 // tokens, for a refresh token that was replaced meanwhile must not be lost; false
 // means that none can come any more.
 func (b *stepBuilder) gather(ctx context.Context, alone <-chan struct{}) bool {
-	if !b.more() && !b.wait(ctx, alone) {
+	if (ctx.Err() != nil || !b.more()) && !b.wait(ctx, alone) {
 		return false
 	}
-	for b.room() && b.more() {
+	for ctx.Err() == nil && b.room() && b.more() {
 	}
 	return true
 }
@@ -141,6 +141,9 @@ func (b *stepBuilder) more() bool {
 
 // wait is for the first thing to commit.
 func (b *stepBuilder) wait(ctx context.Context, alone <-chan struct{}) bool {
+	if ctx.Err() != nil {
+		return b.lastTokens(alone)
+	}
 	select {
 	case d := <-b.p.urgent:
 		b.add(&b.restUrgent, d)
@@ -151,14 +154,22 @@ func (b *stepBuilder) wait(ctx context.Context, alone <-chan struct{}) bool {
 	case d := <-b.p.bulk:
 		b.add(&b.restBulk, d)
 	case <-ctx.Done():
-		select {
-		case t := <-b.p.tokens:
-			b.addTask(t)
-		case <-alone:
-			return false
-		}
+		return b.lastTokens(alone)
 	}
 	return true
+}
+
+func (b *stepBuilder) lastTokens(alone <-chan struct{}) bool {
+	if len(b.p.waiting) > 0 {
+		return b.more()
+	}
+	select {
+	case t := <-b.p.tokens:
+		b.addTask(t)
+		return true
+	case <-alone:
+		return false
+	}
 }
 
 func (b *stepBuilder) addTask(t task) {

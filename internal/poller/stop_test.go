@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -51,4 +52,34 @@ func TestTokenReplacedWhileStoppingIsSaved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A page that is written in many small steps, for the broker throttles, does not
+// hold up the end of a term; its memory is given back, once.
+func TestStopDoesNotWaitForTheRestOfAPage(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.api.pageSize = 500
+		b.kafka.capacity = 1
+		for i := range 500 {
+			at := b.start.Add(-time.Duration(i) * time.Second)
+			b.api.add(stream, fmt.Sprint("e", i), at, at)
+		}
+		b.kafka.reject = func(*Step) error { time.Sleep(2 * time.Second); return nil }
+		ctx, stop := context.WithCancel(b.Context())
+		p := New(b.cfg, b.api, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		ended := make(chan error)
+		go func() { ended <- p.Run(ctx) }()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > b.cfg.StopTimeout {
+			t.Errorf("the term took %s to end", took)
+		}
+		b.kafka.reject, b.kafka.capacity = nil, 0
+		b.lead(10 * time.Minute)
+		b.kafka.complete(b.api, b.start.Add(-time.Hour), b.start, time.Hour)
+	})
 }

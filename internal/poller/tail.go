@@ -102,12 +102,15 @@ func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval) fun
 	}
 }
 
-// coverNewest enters a part of the newest time in the ledger. What lies between
-// it and what was known before becomes wanted in the same step: the backfill
-// reads it, and new events do not wait behind it.
+// coverNewest enters a part of the newest time in the ledger. What lies behind it
+// and is not known becomes wanted in the same step: the backfill reads it, and new
+// events do not wait behind it.
 func coverNewest(l offsets.Ledger, part audit.Interval) offsets.Ledger {
-	behind := audit.Interval{From: frontier(l), To: part.From}
-	return l.Cover(part).Want(behind)
+	l = l.Cover(part)
+	for _, behind := range unknown(l, part.From) {
+		l = l.Want(behind)
+	}
+	return l
 }
 
 // probes is how often the newest half of what could not be read is tried.
@@ -187,8 +190,8 @@ func (p *Poller) stepBack(ctx context.Context, stream string, now time.Time) err
 	l, _ := p.ledger(stream)
 	p.log.Warn("ledger is ahead of the clock; rewinding",
 		zap.String("stream", stream), zap.Time("now", now), zap.Time("covered_to", l.Covered.Last()))
-	return p.recall(ctx, func() audit.IntervalSet {
-		l, _ := p.ledger(stream)
+	return p.recall(ctx, func(b *stepBuilder) audit.IntervalSet {
+		l := b.ledger(stream)
 		_, again := rewind(l, now, p.cfg.PollOverlap)
 		return again.Clip(audit.Interval{To: l.Forgotten})
 	}, func(b *stepBuilder) {

@@ -1,0 +1,158 @@
+package poller
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/offsets"
+)
+
+// The tests of this file are about one promise: an id that was read back is
+// remembered until its time was read.
+
+// unhurried takes a minute for each chunk of a backfill.
+func (b *bench) unhurried() Source {
+	return &faulty{b.api, func(r audit.Read) error {
+		if r.Purpose == audit.Backfill {
+			time.Sleep(time.Minute)
+		}
+		return nil
+	}}
+}
+
+func TestIDsReadBackAtTheStartAreKept(t *testing.T) {
+	for _, lost := range []string{"offsets topic", "filter"} {
+		t.Run(lost, func(t *testing.T) {
+			inBubble(t, 48*time.Hour, func(b *bench) {
+				b.free = 0 // as if there were very many
+				for i := range 48 {
+					at := b.start.Add(-time.Duration(i) * time.Hour)
+					b.api.add(stream, fmt.Sprint("e", i), at, at)
+				}
+				b.lead(2 * time.Hour)
+				if lost == "filter" {
+					b.api.events = map[string][]*shownEvent{"another": b.api.events[stream]}
+				} else {
+					clear(b.kafka.seen)
+					clear(b.kafka.ledgers)
+				}
+				b.during(b.unhurried(), 2*time.Hour, func() {}) // Commit complains of what comes twice
+			})
+		})
+	}
+}
+
+func TestIDsReadBackForARequestAreKept(t *testing.T) {
+	inBubble(t, 48*time.Hour, func(b *bench) {
+		b.free = 0
+		for i := range 48 {
+			at := b.start.Add(-time.Duration(i) * time.Hour)
+			b.api.add(stream, fmt.Sprint("e", i), at, at)
+		}
+		b.lead(2 * time.Hour)
+		clear(b.kafka.seen)
+		clear(b.kafka.ledgers)
+		b.cfg = testConfig(t, time.Hour)
+		ctx, stop := context.WithTimeout(b.Context(), 2*time.Hour)
+		defer stop()
+		p := New(b.cfg, b.unhurried(), b.kafka, b.kafka, b.kafka.load(), b.stats)
+		b.tune(p)
+		p.Request("r", offsets.Request{Kind: offsets.KindBackfill, From: b.start.Add(-48 * time.Hour), To: b.start})
+		if err := p.Run(ctx); err != nil { // Commit complains of what comes twice
+			t.Fatal(err)
+		}
+	})
+}
+
+// The clock falls back in the moment in which ids are being forgotten: what is
+// forgotten in the very step in which the ledger's rewinding begins is read back.
+func TestIDsForgottenWhileRewindingBeginsAreReadBack(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.free = 0
+		at := b.start.Add(-50 * time.Minute)
+		b.api.add(stream, "e", at, at)
+		b.lead(5 * time.Second)
+		l := b.ledger()
+		for age := range l.Sweeps {
+			l.Sweeps[age] = b.start.Add(-time.Minute) // it has been swept: the id is not needed any more
+		}
+		state := b.kafka.load()
+		state.Ledgers[stream] = l
+		p := New(b.cfg, b.api, b.kafka, b.kafka, state, b.stats)
+		b.tune(p)
+		p.streams = []audit.Stream{{Name: stream}}
+		ctx, stop := context.WithCancel(b.Context())
+		alone, ended := make(chan struct{}), make(chan error)
+		go func() { ended <- p.commitLoop(ctx, newStepBuilder(p), alone) }()
+		go func() { _ = p.do(ctx, func(*stepBuilder) {}) }() // the others wait for this step and share the next
+		synctest.Wait()
+		go func() {
+			if err := p.forgetAll(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		if err := p.stepBack(ctx, stream, at.Add(-time.Minute)); err != nil {
+			t.Error(err)
+		}
+		if !p.ledgers[stream].Forgotten.Before(at) {
+			t.Fatal("its time is not read again: the case shows nothing")
+		}
+		if !p.ids.Has("e") {
+			t.Error("its time is read again, and its id is not known")
+		}
+		stop()
+		close(alone)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Gaps that are too many are merged with what lies between them, which was covered
+// and published; when a request has all of it read again nothing comes out twice.
+func TestIDsBetweenMergedGapsAreKept(t *testing.T) {
+	inBubble(t, 24*time.Hour, func(b *bench) {
+		b.free, b.mostGaps = 0, 6
+		at := func(i int) time.Time { return b.start.Add(-23*time.Hour + time.Duration(i)*time.Minute) }
+		for i := range 60 {
+			b.api.add(stream, fmt.Sprint("e", i), at(i).Add(time.Second), at(i))
+		}
+		var again time.Time // when it was asked for again
+		src := &faulty{b.api, func(r audit.Read) error {
+			if !again.IsZero() {
+				if r.Purpose == audit.Backfill && time.Since(again) < 10*time.Minute {
+					return errPage
+				}
+				return nil
+			}
+			for i := 0; i < 60; i += 6 {
+				if r.Interval.Contains(at(i)) {
+					return fmt.Errorf("GET: 500: %w", ErrUnreadable)
+				}
+			}
+			return nil
+		}}
+		ctx, stop := context.WithTimeout(b.Context(), 3*time.Hour)
+		defer stop()
+		p := New(b.cfg, src, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		b.tune(p)
+		time.AfterFunc(2*time.Hour, func() {
+			if l := b.ledger(); len(l.Gaps) > 6 || len(l.Wanted) > 0 {
+				t.Errorf("gaps %v, wanted %v: the case shows nothing", l.Gaps, l.Wanted)
+			}
+			again = time.Now()
+			p.Request("r", offsets.Request{Kind: offsets.KindBackfill, From: at(0), To: at(60)})
+		})
+		if err := p.Run(ctx); err != nil { // Commit complains of what comes twice
+			t.Fatal(err)
+		}
+		if l := b.ledger(); len(l.Gaps) > 0 || len(l.Wanted) > 0 {
+			t.Errorf("gaps %v, wanted %v", l.Gaps, l.Wanted)
+		}
+	})
+}
