@@ -35,6 +35,7 @@ const (
 // readRealtime reads an interval by page numbers, from the first page again as
 // long as the answers contradict each other.
 func (c *Client) readRealtime(ctx context.Context, r *reading, i audit.Interval) error {
+	r.by = c.readRealtime
 	p := &passes{c: c, r: r, i: i, total: -1}
 	for {
 		final, err := p.read(ctx, ascending)
