@@ -333,3 +333,20 @@ func TestFailingLongIsTold(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoTriesAgainIsNotTold: a millisecond that hangs is a gap, which is tried
+// again each minute. Telling of each try would keep the replica unready for ever.
+func TestWhoTriesAgainIsNotTold(t *testing.T) {
+	s := (&script{fallback: hang}).then()
+	inLab(t, s, func(cfg *Config) {
+		cfg.Report = func(s health.Subject, err error) { t.Errorf("told of %v: %v", s, err) }
+	}, func(l *lab) {
+		r := audit.Read{Stream: l.open()[0], Interval: l.lastHour(), Purpose: audit.Backfill, Attempts: 2}
+		if err := l.client.Read(l.t.Context(), r, nil); err == nil {
+			l.t.Error("it was read")
+		}
+		if lines := l.logs.FilterMessage("request still failing, retrying").All(); len(lines) > 0 {
+			l.t.Errorf("logged %v", lines)
+		}
+	})
+}
