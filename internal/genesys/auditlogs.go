@@ -40,6 +40,7 @@ func (c *Client) auditlogsStream() *stream {
 // readAuditlogs reads an interval from its first page, again when a page token
 // dies on the way.
 func (c *Client) readAuditlogs(ctx context.Context, r *reading) error {
+	r.by = func(ctx context.Context, r *reading, _ audit.Interval) error { return c.auditlogsPages(ctx, r) }
 	for restarts := 0; ; restarts++ {
 		err := c.auditlogsPages(ctx, r)
 		var status *StatusError

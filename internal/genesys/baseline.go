@@ -26,26 +26,35 @@ const baselineSpanWide = 30 * day
 
 func (c *Client) openAuditlogs(ctx context.Context) (*stream, error) {
 	s := c.auditlogsStream()
+	known := c.knowsStream(s.Name) // the API took this very filter before
 	recent, err := c.sample(ctx, s, c.filter, max(c.cfg.Baseline, time.Millisecond))
 	var status *StatusError
-	if errors.As(err, &status) && status.Status == http.StatusBadRequest && status.Code+status.Message != "" { // the API's own words
+	if errors.As(err, &status) && status.Status == http.StatusBadRequest && status.Code+status.Message != "" && !known { // the API's own words
 		return nil, &ValueError{Variable: "GENESYS_FILTER", Value: s.subject, Reason: "the API refuses it: " + status.Error()}
 	}
 	if err != nil {
 		return nil, err
+	}
+	check := func(seen *sample) error {
+		err := c.checkFilter(seen)
+		if err != nil && known { // one page of events is no reason to stop
+			c.log.Warn("the filter may match nothing", zap.Error(err))
+			return nil
+		}
+		return err
 	}
 	broad := c.filter.only("type")
 	if recent.events > 0 {
 		return s, nil
 	}
 	if len(broad) == len(c.filter) { // there is nothing that a broader filter would tell
-		return s, c.checkFilter(recent)
+		return s, check(recent)
 	}
 	wide, err := c.sample(ctx, s, broad, baselineSpanWide)
 	if err != nil {
 		return nil, err
 	}
-	return s, c.checkFilter(wide)
+	return s, check(wide)
 }
 
 // checkKnown refuses what is known to be wrong without any reading.

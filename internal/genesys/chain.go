@@ -83,7 +83,9 @@ func (c *Client) repeat(ctx context.Context, op string, attempts int, try func()
 			return nil, err
 		}
 		wait, refused := asked(err)
-		lasting.failed(err, wait)
+		if attempts == 0 { // else it failed before, and whoever tries again has told people
+			lasting.failed(err, wait)
+		}
 		if between := new(InterceptedError); errors.As(err, &between) {
 			most = min(most, interceptions)
 		}

@@ -142,11 +142,11 @@ func TestFaultsThatStay(t *testing.T) {
 	tokens := 0
 	for name, tc := range map[string]struct {
 		always http.HandlerFunc
-		most   int // requests
+		most   int // requests; one more looks elsewhere
 		check  func(error) bool
 	}{
-		"503":         {failing(503, "unavailable"), 8, isType[*FaultError]},
-		"no entities": {say(200, `{}`), 8, isType[*FaultError]},
+		"503":         {failing(503, "unavailable"), 8 + 1, isType[*FaultError]},
+		"no entities": {say(200, `{}`), 8 + 1, isType[*FaultError]},
 		"429": {say(429, "", "Retry-After", "1"), 50, func(err error) bool {
 			var fault *FaultError
 			return errors.As(err, &fault) && fault.Attempts > 30
@@ -332,4 +332,21 @@ func TestFailingLongIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhoTriesAgainIsNotTold: a millisecond that hangs is a gap, which is tried
+// again each minute. Telling of each try would keep the replica unready for ever.
+func TestWhoTriesAgainIsNotTold(t *testing.T) {
+	s := (&script{fallback: hang}).then()
+	inLab(t, s, func(cfg *Config) {
+		cfg.Report = func(s health.Subject, err error) { t.Errorf("told of %v: %v", s, err) }
+	}, func(l *lab) {
+		r := audit.Read{Stream: l.open()[0], Interval: l.lastHour(), Purpose: audit.Backfill, Attempts: 2}
+		if err := l.client.Read(l.t.Context(), r, nil); err == nil {
+			l.t.Error("it was read")
+		}
+		if lines := l.logs.FilterMessage("request still failing, retrying").All(); len(lines) > 0 {
+			l.t.Errorf("logged %v", lines)
+		}
+	})
 }

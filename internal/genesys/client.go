@@ -320,7 +320,7 @@ func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Pa
 	switch {
 	case err == nil:
 		return nil
-	case rd.toBlame(err):
+	case rd.toBlame(err) && c.servesElsewhere(ctx, rd):
 		return fmt.Errorf("read %s %s: %w: %w", s.Name, r.Interval, poller.ErrUnreadable, err)
 	}
 	return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
@@ -354,6 +354,36 @@ func (r *reading) toBlame(err error) bool {
 	return false
 }
 
+// controlAge is how far back the instant lies that is read to see whether a
+// dialect can be read at all.
+const controlAge = time.Hour
+
+// servesElsewhere reports whether the dialect that failed can read another instant.
+// Where it cannot, the dialect fails, and not the interval: its parts would fail as
+// well, down to the last millisecond. That the stream can be read in another
+// dialect (recent events by realtime) says nothing of this one.
+func (c *Client) servesElsewhere(ctx context.Context, r *reading) bool {
+	// A query that is waited for may take a while.
+	ctx, cancel := context.WithTimeout(ctx, queryDeadline/2)
+	defer cancel()
+	at := c.Now().Add(-controlAge).Truncate(time.Millisecond)
+	if s := r.stream; s.Retention > 0 {
+		at = c.Now().Add(-min(controlAge, s.Retention/2)).Truncate(time.Millisecond)
+	}
+	i := audit.Interval{From: at, To: at.Add(time.Millisecond)}
+	if !i.Intersect(r.Interval).Empty() { // a millisecond that is out of it
+		i.To = r.Interval.From
+		i.From = i.To.Add(-time.Millisecond)
+	}
+	control := r.counting(i)
+	control.Attempts = 1
+	err := r.by(ctx, control, i)
+	if err != nil {
+		c.log.Debug("the dialect fails elsewhere too", zap.String("stream", r.Stream), zap.Stringer("interval", i), zap.Error(err))
+	}
+	return err == nil
+}
+
 // inRetention refuses what the API does not hold any more; it would answer with
 // nothing, and nobody could tell that from an hour without events.
 func (c *Client) inRetention(rd *reading) error {
@@ -368,6 +398,9 @@ type reading struct {
 	audit.Read
 	stream *stream
 	take   func(audit.Page, bool) error
+
+	// by reads an interval in the dialect that was asked last.
+	by func(context.Context, *reading, audit.Interval) error
 
 	pages, events int
 	counts        bool // it only counts: nothing is handed on, nothing proved

@@ -106,6 +106,12 @@ func (c *Client) knows(kind Dialect) bool {
 	})
 }
 
+// knowsStream reports whether this very stream was read before: then what it asks
+// for is no mistake of whoever configured it.
+func (c *Client) knowsStream(name string) bool {
+	return c.cfg.KnownStreams != nil && slices.Contains(c.cfg.KnownStreams(), name)
+}
+
 // asksAuditlogs reports whether auto begins with auditlogs: unless services were
 // read before and nothing lasting has come of auditlogs since.
 func (c *Client) asksAuditlogs() bool {

@@ -12,6 +12,7 @@ import (
 
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/sandbox"
 )
 
 // flapping is an API whose dialects and services come and go.
@@ -258,5 +259,48 @@ func TestOneRefusalIsNoWrongSetting(t *testing.T) {
 				l.t.Errorf("reads %v", names)
 			}
 		})
+	})
+}
+
+// TestWhatWasReadBeforeIsNoMistake: an odd answer to what the API took before, for
+// however long, does not end the process with a wrong configuration: nobody
+// configured anything since.
+func TestWhatWasReadBeforeIsNoMistake(t *testing.T) {
+	for name, tc := range map[string]struct {
+		api      flapping
+		dialect  Dialect
+		services []string
+		known    string
+	}{
+		"the filter is refused":             {flapping{auditlogs: failing(400, "bad.request")}, Auditlogs, nil, "auditlogs:type=configuration"},
+		"none of the services is there":     {flapping{query: serving("Outbound")}, Query, []string{"Routing"}, "query:Routing"},
+		"a service is spelt in another way": {flapping{query: serving("routing")}, Query, []string{"Routing"}, "query:Routing"},
+	} {
+		for _, known := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, known %t", name, known), func(t *testing.T) {
+				inLab(t, &tc.api, func(cfg *Config) {
+					cfg.Dialect, cfg.Services = tc.dialect, tc.services
+					if known {
+						cfg.KnownStreams = func() []string { return []string{tc.known} }
+					}
+				}, func(l *lab) {
+					_, err := l.client.Open(l.t.Context())
+					if err == nil || errors.Is(err, poller.ErrConfiguration) == known {
+						l.t.Errorf("the error is %v", err)
+					}
+				})
+			})
+		}
+	}
+	known := func(cfg *Config) {
+		cfg.Filter = "type=configuration,entityType=Queue"
+		cfg.KnownStreams = func() []string { return []string{"auditlogs:entityType=Queue,type=configuration"} }
+	}
+	inOrg(t, Auditlogs, sandbox.Options{Odd: -1}, known, func(l *lab, org *sandbox.Org) {
+		org.Backfill(900, time.Now().Add(-20*time.Hour), time.Now().Add(-time.Minute))
+		l.open()
+		if l.logs.FilterMessage("the filter may match nothing").Len() != 1 {
+			l.t.Error("nobody is warned")
+		}
 	})
 }

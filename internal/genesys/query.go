@@ -66,6 +66,7 @@ func (q queryBody) encode() []byte {
 // readQuery reads an interval by the dialect query. last says that nothing of
 // the reading comes after it.
 func (c *Client) readQuery(ctx context.Context, r *reading, i audit.Interval, last bool) error {
+	r.by = func(ctx context.Context, r *reading, i audit.Interval) error { return c.readQuery(ctx, r, i, true) }
 	// What an earlier reading had to leave while its query ran comes first.
 	if p := c.queries.prefix(r.Stream, i); !p.Empty() && p.To.Before(i.To) && !r.counts {
 		if err := c.readQuery(ctx, r, p, false); err != nil {

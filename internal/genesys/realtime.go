@@ -35,6 +35,7 @@ const (
 // readRealtime reads an interval by page numbers, from the first page again as
 // long as the answers contradict each other.
 func (c *Client) readRealtime(ctx context.Context, r *reading, i audit.Interval) error {
+	r.by = c.readRealtime
 	p := &passes{c: c, r: r, i: i, total: -1}
 	for {
 		final, err := p.read(ctx, ascending)
@@ -78,6 +79,7 @@ type passes struct {
 	size   int // of a page
 	told   told
 	fresh  int // events that no pass before brought
+	twins  int // events that one answer held twice: nothing moved, there are two of them
 	doubt  string
 	before int    // rows of the pass before
 	last   string // the doubt that the pass before left
@@ -91,7 +93,7 @@ type told struct{ total, pages, size int }
 // returns.
 func (p *passes) read(ctx context.Context, order string) (final audit.Page, err error) {
 	p.n++
-	p.before, p.tally, p.pages, p.fresh, p.doubt = p.rows, tally{}, 0, 0, ""
+	p.before, p.tally, p.pages, p.fresh, p.twins, p.doubt = p.rows, tally{}, 0, 0, 0, ""
 	q := newQueryBody(p.r.stream.subject, p.i)
 	q.Sort[0].SortOrder = order
 	q.PageNumber, q.PageSize = 1, realtimePage
@@ -186,7 +188,10 @@ func (p *passes) take(events []audit.Event, said told, q *queryBody) (more bool)
 	}
 	n := len(events)
 	p.add(events)
-	p.fresh += p.ids.add(events)
+	fresh := p.ids.add(events)
+	if p.fresh += fresh; fresh < n {
+		p.twins += n - new(idSet).add(events)
+	}
 	p.told, p.size = said, q.PageSize
 	if n > 0 {
 		p.pages++
@@ -219,7 +224,7 @@ func (p *passes) take(events []audit.Event, said told, q *queryBody) (more bool)
 // verdict returns what speaks against the pass being whole, "" for nothing, and
 // whether to read the interval again.
 func (p *passes) verdict() (doubt string, again bool) {
-	distinct := len(p.ids.ids)
+	distinct := len(p.ids.ids) + p.twins
 	most := 1 + p.r.restarts()
 	if p.fresh > 0 && p.n > 1 {
 		most = max(most, mostPasses) // it gets somewhere

@@ -161,18 +161,25 @@ func (c *Client) selected(m mappings) ([]string, error) {
 	}
 	var errs []error
 	var chosen []string
+	known := false
 	for _, service := range c.cfg.Services {
 		if slices.Contains(served, service) {
 			chosen = append(chosen, service)
 			continue
 		}
 		near := nearest(service, served)
-		if strings.EqualFold(near, service) {
+		read := c.knowsStream(c.serviceName(service))
+		known = known || read
+		if strings.EqualFold(near, service) && !read {
 			errs = append(errs, &ValueError{Variable: "GENESYS_SERVICES", Value: service, Reason: "there is no such service", Suggestion: near})
 			continue
 		}
 		c.log.Warn("a service is not served (yet)", zap.String("variable", "GENESYS_SERVICES"), zap.String("service", service),
 			zap.String("nearest", near), zap.Strings("served", served))
+	}
+	if len(errs) == 0 && len(chosen) == 0 && known {
+		return nil, fmt.Errorf("none of the services %s is served, which were read before; there are %s",
+			strings.Join(c.cfg.Services, ", "), strings.Join(served, ", "))
 	}
 	if len(errs) == 0 && len(chosen) == 0 {
 		errs = append(errs, &ValueError{Variable: "GENESYS_SERVICES", Value: strings.Join(c.cfg.Services, ","),
@@ -182,12 +189,15 @@ func (c *Client) selected(m mappings) ([]string, error) {
 	return slices.Compact(chosen), errors.Join(errs...)
 }
 
+// serviceName names the stream of a service.
+func (c *Client) serviceName(service string) string { return string(c.cfg.Dialect) + ":" + service }
+
 // serviceStream is how a service is read: recent events by realtime, the rest
 // by query, as far as each serves it.
 func (c *Client) serviceStream(m mappings, service string) *stream {
 	_, byQuery := m.query[service]
 	_, byRealtime := m.realtime[service]
-	st := &stream{subject: service, Stream: audit.Stream{Name: string(c.cfg.Dialect) + ":" + service, MaxWindow: traits[Query].window}}
+	st := &stream{subject: service, Stream: audit.Stream{Name: c.serviceName(service), MaxWindow: traits[Query].window}}
 	switch {
 	case byQuery && byRealtime:
 		st.dialect, st.Retention = string(Realtime)+"+"+string(Query), c.retention(Query)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,6 +116,77 @@ func TestWhatIsNoFaultOfTheInterval(t *testing.T) {
 	})
 }
 
+// butInstants answers with a fault unless a millisecond is asked for.
+func butInstants(fault http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, _ := time.Parse(audit.TimeFormat, r.URL.Query().Get("dateFrom"))
+		to, _ := time.Parse(audit.TimeFormat, r.URL.Query().Get("dateTo"))
+		if to.Sub(from) <= time.Millisecond {
+			page("")(w, r)
+			return
+		}
+		fault(w, r)
+	}
+}
+
+// TestADialectThatFailsHasNoIntervalToBlame: where a dialect cannot read anything,
+// reading in halves would only ask it more, and end with gaps; also where another
+// dialect serves the newest events of the same stream all the while.
+func TestADialectThatFailsHasNoIntervalToBlame(t *testing.T) {
+	old := audit.Interval{From: hourBegins.Add(-20 * day), To: hourBegins.Add(-20*day + time.Hour)}
+	for name, tc := range map[string]struct {
+		dialect Dialect
+		read    audit.Interval
+		fault   http.HandlerFunc // of every answer that holds events, or could
+		states  string
+	}{
+		"auditlogs":              {dialect: Auditlogs, read: theHour, fault: failing(503, "unavailable")},
+		"realtime":               {dialect: Realtime, read: theHour, fault: failing(500, "internal")},
+		"query":                  {dialect: Query, read: theHour, fault: failing(503, "unavailable")},
+		"query refuses":          {dialect: Query, read: theHour, fault: failing(400, "bad.request")},
+		"queries fail":           {dialect: Query, read: theHour, states: "Failed"},
+		"query beside realtime":  {dialect: Auto, read: old, fault: failing(503, "unavailable")},
+		"queries fail beside it": {dialect: Auto, read: old, states: "Failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &hour{at: evenly(50)}
+			broken := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == auditlogsPath && tc.dialect == Auto:
+					w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+					notFound(w, r)
+				case r.URL.Path == realtimePath && tc.dialect == Auto, strings.HasSuffix(r.URL.Path, "servicemapping"),
+					r.URL.Path == tokenPath, r.URL.Query().Get("filter") != "" && h.spoil == nil, tc.fault == nil:
+					h.ServeHTTP(w, r)
+				default:
+					w.Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
+					tc.fault(w, r)
+				}
+			})
+			if tc.states != "" {
+				h.states, h.always = func(int) string { return tc.states }, true
+			}
+			h.mu = new(sync.Mutex)
+			inLab(t, broken, func(cfg *Config) { cfg.Dialect, cfg.RateLimit = tc.dialect, RateLimit{100_000, time.Second} }, func(l *lab) {
+				stream := l.open()[0]
+				h.spoil = func(http.ResponseWriter, *http.Request, audit.Interval, int, int) bool { return false }
+				for _, attempts := range []int{0, 2} {
+					r := audit.Read{Stream: stream, Interval: tc.read, Attempts: attempts}
+					err := l.client.Read(l.t.Context(), r, func(p audit.Page, _ bool) error { p.Release(); return nil })
+					if err == nil || errors.Is(err, poller.ErrUnreadable) || errors.Is(err, poller.ErrTooMuch) {
+						l.t.Errorf("%d attempts: the error is %v", attempts, err)
+					}
+				}
+				if tc.dialect == Auto {
+					if ids, err := l.read(stream, theHour); err != nil || len(ids) != 50 {
+						l.t.Errorf("realtime: %d events, %v", len(ids), err)
+					}
+				}
+			})
+		})
+	}
+}
+
 // A 4xx behind a good first page has the page's interval to blame, at once: it
 // would cost every page before it again and again.
 func TestRefusalBehindTheFirstPage(t *testing.T) {
@@ -146,11 +218,12 @@ func TestRefusalBehindTheFirstPage(t *testing.T) {
 // Whoever reads a part of what failed before asks for few attempts, and gets them.
 func TestAttemptsAreBounded(t *testing.T) {
 	for attempts, want := range map[int]int{0: defaultRetries.faults, 1: 1, 2: 2, 5: 5} {
-		s := (&script{fallback: failing(503, "unavailable")}).then()
+		s := (&script{fallback: butInstants(failing(503, "unavailable"))}).then()
 		inLab(t, s, nil, func(l *lab) {
 			r := audit.Read{Stream: l.open()[0], Interval: l.lastHour(), Attempts: attempts}
 			err := l.client.Read(l.t.Context(), r, func(p audit.Page, _ bool) error { p.Release(); return nil })
-			if n := len(s.calls()); !errors.Is(err, poller.ErrUnreadable) || n != want {
+			n := len(s.calls()) - 1 // the last one looks elsewhere
+			if !errors.Is(err, poller.ErrUnreadable) || n != want {
 				l.t.Errorf("%d attempts: %d requests, %v", attempts, n, err)
 			}
 		})
@@ -160,7 +233,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 // A 400 for a part of what failed before has the part to blame: nobody would ever
 // come to the rest of it.
 func TestRefusedPartIsToBlame(t *testing.T) {
-	inLab(t, (&script{fallback: failing(400, "bad.request")}).then(), nil, func(l *lab) {
+	inLab(t, (&script{fallback: butInstants(failing(400, "bad.request"))}).then(), nil, func(l *lab) {
 		r := audit.Read{Stream: l.open()[0], Interval: l.lastHour(), Attempts: 2}
 		if err := l.client.Read(l.t.Context(), r, nil); !errors.Is(err, poller.ErrUnreadable) {
 			l.t.Errorf("the error is %v", err)
@@ -173,7 +246,7 @@ func TestQueriesThatAlwaysFail(t *testing.T) {
 	for _, state := range []string{"Failed", "Cancelled"} {
 		h := &hour{at: evenly(50), states: func(int) string { return state }}
 		h.fastLab(t, Query, func(l *lab) {
-			if _, err := l.read(l.open()[0], theHour); !errors.Is(err, poller.ErrUnreadable) || len(h.queries) != 1+maxRestarts {
+			if _, err := l.read(l.open()[0], theHour); !errors.Is(err, poller.ErrUnreadable) || len(h.queries) != 1+maxRestarts+1 { // the last one looks elsewhere
 				l.t.Errorf("%s: %d queries, %v", state, len(h.queries), err)
 			}
 		})
@@ -212,7 +285,11 @@ func TestSlowQueryIsLookedAtAgain(t *testing.T) {
 					}
 					break
 				}
-				if len(h.queries) != 1 {
+				queries := 1
+				if !tc.whole {
+					queries++ // it looks whether others are served
+				}
+				if len(h.queries) != queries {
 					l.t.Errorf("%d queries were submitted", len(h.queries))
 				}
 			})

@@ -53,7 +53,7 @@ var (
 	covered    = gauge("covered_seconds", "Time that was read completely.", "stream")
 	wanted     = gauge("wanted_seconds", "Time that is left to read.", "stream")
 	edge       = gauge("retention_edge_timestamp_seconds", "The oldest instant that the API still holds; absent where it forgets nothing.", "stream")
-	gaps       = gauge("gaps", "Intervals that are not covered and that nothing fills by itself.", "stream")
+	gaps       = gauge("gaps", "Intervals that could not be read or published; the status page gives each reason.", "stream")
 	gapTime    = gauge("gap_seconds", "Time in such gaps.", "stream")
 	sweptUntil = gauge("swept_until_timestamp_seconds", "Up to which instant a stream was read again at this age.", "stream", "age")
 	duplicates = counter("duplicates_dropped_total", "Events that the API showed again and that were not published again.", "stream")

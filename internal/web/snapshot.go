@@ -77,7 +77,8 @@ type Stream struct {
 	Sweeps   []Sweep
 }
 
-// Gap is time that is not covered and that nothing is going to fill by itself.
+// Gap is time that could not be read or published. What has left the API stays
+// one; any other is tried again now and then, and ends once its cause has.
 type Gap struct {
 	audit.Interval
 	Reason string

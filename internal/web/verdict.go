@@ -108,7 +108,7 @@ func judge(s *Snapshot, t sums) verdict {
 		return verdict{warn, "Falling behind", fmt.Sprintf("%s was read up to %s ago.", shown(t.lagging, maxName), human(t.lag))}
 	case t.gaps > 0:
 		return verdict{warn, "New events arrive, but some older time is missing",
-			fmt.Sprintf("%s, %s in all. Nothing fills them by itself; the reasons stand below.", count(t.gaps, "gap"), human(t.gapTime))}
+			fmt.Sprintf("%s, %s in all. The reasons are below; what the API still holds is tried again by itself.", count(t.gaps, "gap"), human(t.gapTime))}
 	case len(failures) > 0:
 		return verdict{warn, "Running, with a warning", sentence(failures[0].What + ": " + failures[0].Err)}
 	case t.wanted > 0:
@@ -156,7 +156,7 @@ func complete(s *Snapshot, t sums) answer {
 	case t.oldest.IsZero() && t.gaps == 0:
 		a.Level, a.Answer, a.Note = idle, "Not known yet", "nothing has been read"
 	case t.gaps > 0:
-		a.Level, a.Answer, a.Note = warn, "No, "+count(t.gaps, "gap"), human(t.gapTime)+" that nothing fills by itself"
+		a.Level, a.Answer, a.Note = warn, "No, "+count(t.gaps, "gap"), human(t.gapTime)+"; the reasons are below"
 	case t.wanted > 0:
 		a.Level, a.Answer, a.Note = busy, "Not yet", fmt.Sprintf("%s left in %s", human(t.wanted), count(t.unfinished, "stream"))
 	}

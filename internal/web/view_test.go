@@ -147,6 +147,15 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// What the API still holds is tried again: nobody has to fill such a gap by hand.
+func TestGapsAreNotSaidToStay(t *testing.T) {
+	s := healthy()
+	s.Streams[0].Gaps = []Gap{{between(2*hour, hour), "cannot be read, tried again now and then"}}
+	if v := judge(&s, s.sums()); !strings.Contains(v.Detail, "tried again") || !strings.Contains(v.Detail, "reason") {
+		t.Errorf("the verdict says %q", v.Detail)
+	}
+}
+
 // A replica that stands by need not know the streams; its page says who does.
 func TestStandbyWithoutStreams(t *testing.T) {
 	s := standby()
