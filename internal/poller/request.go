@@ -85,6 +85,13 @@ type repairPiece struct {
 	backoff  retry.Backoff
 }
 
+// halves are tried where something in the piece cannot be read: it must keep no
+// more back than its own millisecond.
+func (x repairPiece) halves() []repairPiece {
+	older, newer := halves(x.interval)
+	return []repairPiece{{stream: x.stream, interval: older, backoff: newBackoff()}, {stream: x.stream, interval: newer, backoff: newBackoff()}}
+}
+
 // repair is the ids that verify found missing. It belongs to the committer once
 // reading has begun.
 type repair struct {
@@ -203,6 +210,9 @@ func (q *request) piece(now time.Time) (*job, time.Time) {
 
 func (q *request) read(x repairPiece) *job {
 	like := delivery{read: audit.Read{Stream: x.stream.Name, Purpose: audit.Backfill}, again: true, repair: q.work}
+	if x.backoff.Failures() > 0 {
+		like.read.Attempts = fewAttempts
+	}
 	r := q.p.claim(x.stream.Name, true, func(view) audit.Interval { return x.interval })
 	return &job{
 		reading: r,
@@ -220,6 +230,11 @@ func (q *request) read(x repairPiece) *job {
 		ended: func(err error, now time.Time) {
 			if err == nil {
 				q.p.cfg.Health.Report(q.what, nil)
+				return
+			}
+			if errors.Is(err, ErrUnreadable) && x.backoff.Failures()+1 >= triesInOne && x.interval.Length() > time.Millisecond && len(q.pieces) < mostParts {
+				q.p.cfg.Health.Report(q.what, nil)
+				q.pieces = append(q.pieces, x.halves()...)
 				return
 			}
 			if x.backoff.Failures()+1 >= repairTries {

@@ -2,9 +2,11 @@ package poller
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/offsets"
 )
 
@@ -39,4 +41,39 @@ func TestRepairPublishesWhatIsMissing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A millisecond that cannot be read, of time that was covered long ago, keeps back
+// no event but its own: else no later repair would publish those beside it either.
+func TestRepairPublishesWhatIsBesideAMillisecondThatCannotBeRead(t *testing.T) {
+	inBubble(t, 3*time.Hour, func(b *bench) {
+		for i := range 100 {
+			at := b.start.Add(-150 * time.Minute).Add(time.Duration(i) * time.Minute)
+			b.api.add(stream, fmt.Sprint("e", i), at, at)
+		}
+		b.lead(time.Minute)
+		for _, lost := range []string{"e4", "e5", "e6"} {
+			delete(b.kafka.published, lost)
+		}
+		src := &faulty{b.api, func(r audit.Read) error {
+			if r.Interval.Contains(b.start.Add(-145 * time.Minute)) {
+				return fmt.Errorf("GET: 500: %w", ErrUnreadable)
+			}
+			return nil
+		}}
+		b.kafka.requests = map[string]offsets.Request{"repair": {}}
+		ctx, stop := context.WithTimeout(b.Context(), 10*time.Minute)
+		defer stop()
+		p := New(b.cfg, src, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		p.Request("repair", offsets.Request{Kind: offsets.KindRepair, From: b.start.Add(-3 * time.Hour), To: b.start, IDs: []string{"e4", "e5", "e6"}})
+		if err := p.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if b.published("e4") != 1 || b.published("e5") != 0 || b.published("e6") != 1 {
+			t.Errorf("published %d, %d, %d", b.published("e4"), b.published("e5"), b.published("e6"))
+		}
+		if len(b.kafka.requests) > 0 {
+			t.Errorf("requests that never end: %v", b.kafka.requests)
+		}
+	})
 }
