@@ -22,6 +22,9 @@ type verifyOptions struct {
 
 var errNotRight = errors.New("something is wrong with what is in Kafka, see above; --repair publishes what is missing")
 
+// errStillMissing is what a repair ends with that could not do all of it.
+var errStillMissing = errors.New("events are still missing, see above: the API did not show them again to the active replica (its log names the pieces that it could not read), or a topic refuses them (its status page names the gaps)")
+
 func newVerify() *cobra.Command {
 	var o verifyOptions
 	c := &cobra.Command{
@@ -98,6 +101,7 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 	if err != nil {
 		return err
 	}
+	repaired := false
 	if o.repair && report.Count(verify.Missing) > 0 {
 		if err := v.repair(ctx, &report); err != nil {
 			return err
@@ -106,17 +110,27 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 		if report, err = v.compare(ctx); err != nil {
 			return err
 		}
+		repaired = true
 	}
 	if o.asJSON {
 		err = report.WriteJSON(out)
 	} else {
 		err = report.Print(out)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !report.OK:
-		return errors.Join(append(v.leftOut, errNotRight)...)
 	}
-	return errors.Join(v.leftOut...)
+	return errors.Join(append(v.leftOut, whatIsWrong(&report, repaired))...)
+}
+
+// whatIsWrong returns what a report comes to, and what can be done; nil where all
+// is right. repaired says that what was missing has been handed over already.
+func whatIsWrong(report *verify.Report, repaired bool) error {
+	switch {
+	case report.OK:
+		return nil
+	case repaired && report.Count(verify.Missing) > 0:
+		return errStillMissing
+	}
+	return errNotRight
 }

@@ -279,7 +279,7 @@ func TestVerifyGoesOnWithoutWhatCannotBeRead(t *testing.T) {
 	}
 	run := func(o verifyOptions) (string, error) {
 		var out bytes.Buffer
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		err := verifyCommand(ctx, s.command(), o, &out)
 		return out.String(), err
@@ -291,11 +291,38 @@ func TestVerifyGoesOnWithoutWhatCannotBeRead(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(err), "not compared: ") || !strings.Contains(fmt.Sprint(err), at.UTC().Format(audit.TimeFormat)) {
 		t.Errorf("%v", err)
 	}
+	// What is beside it is repaired while it lasts.
+	if out, err = run(verifyOptions{repair: true, from: "4h", to: "2h"}); errors.Is(err, errNotRight) || errors.Is(err, errStillMissing) ||
+		!strings.Contains(fmt.Sprint(err), "not compared: ") {
+		t.Errorf("%v:\n%s", err, out)
+	}
 	s.world.Org.ClearFaults()
 	if out, err = run(verifyOptions{repair: true}); err != nil {
 		t.Errorf("%v:\n%s", err, out)
 	}
 	s.published(0)
+}
+
+// TestRepairSaysWhatItCouldNotDo: nobody is told to repair who just did.
+func TestRepairSaysWhatItCouldNotDo(t *testing.T) {
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	missing := func(n int) *verify.Report {
+		c := verify.New(audit.Interval{From: at, To: at.Add(time.Hour)})
+		for i := range n {
+			c.API(fmt.Sprint("event-", i), at, audit.Interval{From: at, To: at.Add(time.Hour)})
+		}
+		r := c.Report()
+		return &r
+	}
+	for _, tc := range []struct {
+		missing  int
+		repaired bool
+		want     error
+	}{{0, false, nil}, {0, true, nil}, {2, false, errNotRight}, {2, true, errStillMissing}} {
+		if err := whatIsWrong(missing(tc.missing), tc.repaired); err != tc.want {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
 }
 
 // TestRepairTwiceAtOnce has two commands find the same events missing.
