@@ -362,6 +362,10 @@ const controlAge = time.Hour
 // Where it cannot, the dialect fails, and not the interval: its parts would fail as
 // well, down to the last millisecond. That the stream can be read in another
 // dialect (recent events by realtime) says nothing of this one.
+//
+// It looks each time, and once: where an API fails at random, with whatever chance
+// f, f²(1-f) readings of two attempts are blamed for 1-f² that succeed, less than
+// one of two. So halves of halves die out, before they come to a millisecond.
 func (c *Client) servesElsewhere(ctx context.Context, r *reading) bool {
 	// A query that is waited for may take a while.
 	ctx, cancel := context.WithTimeout(ctx, queryDeadline/2)
