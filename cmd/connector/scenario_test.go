@@ -60,7 +60,7 @@ const service = "PeoplePermissions"
 // limits of a scenario: until all is right while the trouble lasts, and after it.
 const (
 	duringLimit = 90 * time.Second
-	healLimit   = 60 * time.Second
+	healLimit   = 150 * time.Second // the next try of a gap may be a minute away
 	brokenLimit = 45 * time.Second // for a connector that is broken
 )
 
