@@ -61,7 +61,7 @@ const service = "PeoplePermissions"
 const (
 	duringLimit = 90 * time.Second
 	healLimit   = 150 * time.Second // the next try of a gap may be a minute away
-	brokenLimit = 45 * time.Second // for a connector that is broken
+	brokenLimit = 45 * time.Second  // for a connector that is broken
 )
 
 // atOnce is how many scenarios are played at a time. They wait most of the
