@@ -137,15 +137,15 @@ func (b *bench) published(id string) int {
 func TestRefusedEventsDoNotStopTheBackfill(t *testing.T) {
 	inBubble(t, 25*24*time.Hour, func(b *bench) {
 		b.api.pageSize = 1000
-		for i := range 200 {
+		for i := range 80 {
 			id := fmt.Sprint("huge", i)
-			at := b.start.Add(-25*24*time.Hour + time.Duration(i)*10*time.Second)
+			at := b.start.Add(-25*24*time.Hour + time.Duration(i)*25*time.Second)
 			b.api.add(stream, id, at, at)
 			b.kafka.refuse[id] = true
 		}
 		slow := &faulty{b.api, func(audit.Read) error { time.Sleep(500 * time.Millisecond); return nil }}
 		b.during(slow, 8*time.Minute, func() {
-			if l := b.ledger(); l.Wanted.Length() > 0 || len(l.Gaps) != 200 {
+			if l := b.ledger(); l.Wanted.Length() > 0 || len(l.Gaps) != 80 {
 				t.Errorf("%v of 600h are left to read, %d gaps", l.Wanted.Length(), len(l.Gaps))
 			}
 		})
