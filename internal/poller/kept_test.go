@@ -156,3 +156,45 @@ func TestIDsBetweenMergedGapsAreKept(t *testing.T) {
 		}
 	})
 }
+
+// Another filter takes the place of one that has begun a chunk, and that has a gap
+// among what it has covered.
+func TestIDsOfAFilterThatWasNotDoneAreKept(t *testing.T) {
+	inBubble(t, 10*time.Hour, func(b *bench) {
+		b.free = 0
+		old := b.start.Add(-9 * time.Hour)
+		for i := range 20 {
+			b.api.add(stream, fmt.Sprint("begun", i), old.Add(time.Duration(i)*time.Second), old)
+			b.api.add(stream, fmt.Sprint("tied", i), old.Add(2*time.Hour), old)
+		}
+		b.kafka.refuse["tied10"] = true
+		b.during(&onlyFirstPage{b.api, old}, 2*time.Hour, func() {
+			if b.published("begun0") != 1 || b.published("begun19") != 0 || b.published("tied0") != 1 || len(b.ledger().Gaps) != 1 {
+				t.Fatal("the case shows nothing")
+			}
+		})
+		b.api.events = map[string][]*shownEvent{"another": b.api.events[stream]}
+		clear(b.kafka.refuse)
+		b.cfg = testConfig(t, 24*time.Hour)
+		b.during(b.unhurried(), 2*time.Hour, func() {}) // Commit complains of what comes twice
+		b.kafka.complete(b.api, b.start.Add(-10*time.Hour), b.start, 10*time.Hour)
+	})
+}
+
+// onlyFirstPage fails readings that hold an instant, behind their first page.
+type onlyFirstPage struct {
+	Source
+	at time.Time
+}
+
+func (s *onlyFirstPage) Read(ctx context.Context, r audit.Read, take func(audit.Page, bool) error) error {
+	if !r.Interval.Contains(s.at) {
+		return s.Source.Read(ctx, r, take)
+	}
+	return s.Source.Read(ctx, r, func(p audit.Page, last bool) error {
+		if err := take(p, false); err != nil {
+			return err
+		}
+		return errPage
+	})
+}

@@ -38,8 +38,8 @@ func (p *Poller) open(ctx context.Context) error {
 		now := p.now()
 		l = p.fit(l, known, s, now)
 		wanted := l.Wanted.Union(unknown(l, now))
-		again := unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded)
-		fitted[s.Name], lost = keep(l, again), lost.Union(again)
+		lost = lost.Union(unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded))
+		fitted[s.Name] = keep(l, inherited(wanted, s.Name, loaded, streams))
 		p.log.Info("stream", zap.String("stream", s.Name), zap.Bool("new", !known),
 			zap.Time("start", l.Start), zap.Time("covered_to", l.Covered.Last()),
 			zap.Duration("wanted", l.Wanted.Length()), zap.Int("gaps", len(l.Gaps)))

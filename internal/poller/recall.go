@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,9 +20,9 @@ type Archive interface {
 }
 
 // unremembered is the part of what a stream wants, and of what it is to read
-// again, whose ids may have been published and forgotten: time that any stream
+// again, whose ids may have been published and forgotten: time of which any stream
 // (an older filter, say, or this one before another dialect took its place) has
-// covered; time before the stream's own start, which an older ledger may have
+// read something; time before the stream's own start, which an older ledger may have
 // covered that was lost with the offsets topic; and all of it where there is no
 // ledger at all. Ids are forgotten by time alone, whichever stream found them, so
 // the ledger that forgot most counts for all. ledgers are those that were loaded,
@@ -41,11 +42,47 @@ func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[st
 			lost = lost.Union(wanted.Clip(audit.Interval{To: l.Start}))
 			continue
 		}
-		for _, c := range l.Covered.Clip(audit.Interval{To: forgotten}) {
-			lost = lost.Union(wanted.Clip(c))
+		for _, i := range touched(l).Clip(audit.Interval{To: forgotten}) {
+			lost = lost.Union(wanted.Clip(i))
 		}
 	}
 	return lost
+}
+
+// touched is the time of which the ledger's stream has published something, or may have.
+func touched(l offsets.Ledger) audit.IntervalSet {
+	set := l.Covered.Union(l.Begun)
+	for _, g := range l.Gaps {
+		if g.Kind != offsets.Expired {
+			set = set.Add(g.Interval)
+		}
+	}
+	return set
+}
+
+// inherited is the part of what a stream wants whose ids must be remembered until it
+// is covered, though the stream itself has not begun to read it: time that the
+// ledgers of streams which are not read any more know about, and what unremembered
+// says of time before the stream's own start, and of no ledgers at all. Streams that
+// are read side by side show different events: one that cannot be read must not
+// keep the ids of the others.
+func inherited(wanted audit.IntervalSet, stream string, ledgers map[string]offsets.Ledger, open []audit.Stream) (set audit.IntervalSet) {
+	if len(ledgers) == 0 {
+		return wanted
+	}
+	for name, l := range ledgers {
+		of := touched(l)
+		switch {
+		case name == stream:
+			of = audit.NewIntervalSet(audit.Interval{To: l.Start})
+		case slices.ContainsFunc(open, func(s audit.Stream) bool { return s.Name == name }):
+			continue
+		}
+		for _, i := range of {
+			set = set.Union(wanted.Clip(i))
+		}
+	}
+	return set
 }
 
 // readAgain is the time that the stream may have covered and is yet to read again:
@@ -94,9 +131,9 @@ func (p *Poller) recall(ctx context.Context, lost func(*stepBuilder) audit.Inter
 	return err
 }
 
-// keep enters in the ledger that events of lost may be published.
-func keep(l offsets.Ledger, lost audit.IntervalSet) offsets.Ledger {
-	for _, i := range lost {
+// keep enters in the ledger that events of set may be published.
+func keep(l offsets.Ledger, set audit.IntervalSet) offsets.Ledger {
+	for _, i := range set {
 		l = l.Begin(i)
 	}
 	return l

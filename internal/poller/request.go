@@ -125,14 +125,14 @@ func (q *request) gone(time.Time) (*job, time.Time) {
 func (q *request) want(time.Time) (*job, time.Time) {
 	p := q.p
 	iv := audit.Interval{From: q.From, To: earliest(q.To, p.now().Add(-p.cfg.PollOverlap))}
-	again := make(map[string]audit.IntervalSet) // by stream
+	begun := make(map[string]audit.IntervalSet) // by stream
 	lost := func(b *stepBuilder) (lost audit.IntervalSet) {
 		ledgers := p.Ledgers()
 		maps.Copy(ledgers, b.step.Ledgers)
 		for _, s := range p.openStreams() {
 			wanted := audit.NewIntervalSet(iv).Subtract(ledgers[s.Name].Covered)
-			again[s.Name] = unremembered(wanted, nil, s.Name, ledgers)
-			lost = lost.Union(again[s.Name])
+			lost = lost.Union(unremembered(wanted, nil, s.Name, ledgers))
+			begun[s.Name] = inherited(wanted, s.Name, ledgers, p.openStreams())
 		}
 		return lost
 	}
@@ -140,7 +140,7 @@ func (q *request) want(time.Time) (*job, time.Time) {
 		return p.recall(ctx, lost, func(b *stepBuilder) {
 			b.step.Done = append(b.step.Done, q.id)
 			for _, s := range p.openStreams() {
-				b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return keep(l.Want(iv), again[s.Name]) })
+				b.change(s.Name, func(l offsets.Ledger) offsets.Ledger { return keep(l.Want(iv), begun[s.Name]) })
 			}
 		})
 	}}, time.Time{}
