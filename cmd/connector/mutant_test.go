@@ -65,7 +65,7 @@ var mutants = []mutant{
 		"\t\tp.ids.Add(e.Event.ID, e.Remember)\n", "\t\tif !broken {\n\t\t\tp.ids.Add(e.Event.ID, e.Remember)\n\t\t}\n"}},
 		[]string{"duplicate"}},
 	{"what a pause leaves behind not wanted", []edit{{"internal/poller/tail.go",
-		"\treturn l.Cover(part).Want(behind)\n", "\tif broken {\n\t\treturn l.Cover(part)\n\t}\n\treturn l.Cover(part).Want(behind)\n"}},
+		"\tl = l.Cover(part)\n", "\tl = l.Cover(part)\n\tif broken {\n\t\treturn l\n\t}\n"}},
 		[]string{"unseen"}},
 	{"a sweep that reads nothing", []edit{{"internal/poller/sweep.go", "\tcase r == nil: //", "\tcase r == nil || broken: //"}},
 		[]string{"unseen"}},

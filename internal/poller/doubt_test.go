@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/offsets"
 )
 
@@ -160,5 +161,48 @@ func TestEventShownOutsideItsTimeComesOnce(t *testing.T) {
 		if b.kafka.published["astray"] != 1 {
 			t.Errorf("published %d times", b.kafka.published["astray"])
 		}
+	})
+}
+
+// Two streams show one event in the same step, and a topic refuses it: neither may
+// count it as covered.
+func TestRefusedEventThatTwoStreamsShowAtOnce(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		at := b.start.Add(-30 * time.Minute)
+		e := b.api.add(stream, "huge", at, at)
+		p := New(b.cfg, b.api, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		step := newStepBuilder(p)
+		i := audit.Interval{From: b.start.Add(-time.Hour), To: b.start}
+		for _, s := range []string{"a", "bb"} {
+			var rest *delivery
+			step.add(&rest, &delivery{read: audit.Read{Stream: s, Interval: i}, page: render(t, []*shownEvent{e}), last: true,
+				note: func(l offsets.Ledger, part audit.Interval) offsets.Ledger { return l.Cover(part) }})
+		}
+		if !step.leaveOut(&RefusedError{ID: "huge", Topic: "raw"}) {
+			t.Fatal("it is not in the step")
+		}
+		for _, s := range []string{"a", "bb"} {
+			if l := step.ledger(s); l.Covered.Contains(at) || len(l.Gaps) != 1 {
+				t.Errorf("%s: covered %v, gaps %v", s, l.Covered, l.Gaps)
+			}
+		}
+	})
+}
+
+// The API's clock is ahead by more than its retention reaches beyond a sweep: what
+// that clock calls too old is swept once the clock is right again.
+func TestSweepPassesNothingOnADoubtedClock(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.api.retention = 4 * time.Hour
+		for i := range 60 {
+			at := b.start.Add(time.Duration(i) * time.Minute)
+			b.api.add(stream, fmt.Sprint("late", i), at, at.Add(50*time.Minute))
+		}
+		b.lead(70 * time.Minute)
+		b.api.skew = 3*time.Hour + 30*time.Minute
+		b.lead(20 * time.Minute)
+		b.api.skew = 0
+		b.lead(90 * time.Minute)
+		b.kafka.complete(b.api, b.start, b.start.Add(time.Hour), time.Hour)
 	})
 }

@@ -201,7 +201,7 @@ func (p *Poller) Run(parent context.Context) error {
 	close(alone)
 	committer.Wait()
 	step.abandon()
-	p.cfg.Health.Drop(func(s health.Subject) bool { return s.Kind == health.API }) // nobody tries it any more
+	p.cfg.Health.Drop(func(s health.Subject) bool { return s.Kind == health.API || s.Kind == health.Other }) // nobody tries it any more
 	if cause := context.Cause(ctx); cause != context.Cause(parent) {
 		return cause
 	}

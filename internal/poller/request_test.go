@@ -2,6 +2,7 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -76,4 +77,33 @@ func TestRepairPublishesWhatIsBesideAMillisecondThatCannotBeRead(t *testing.T) {
 			t.Errorf("requests that never end: %v", b.kafka.requests)
 		}
 	})
+}
+
+// A replica that does not lead any more fails at nothing that was asked of it.
+func TestFailingRequestEndsWithTheTerm(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.cfg.SweepAges = nil
+		ctx, stop := context.WithTimeout(b.Context(), time.Minute)
+		defer stop()
+		b.lead(time.Second)
+		p := New(b.cfg, b.api, b.kafka, noArchive{}, b.kafka.load(), b.stats)
+		p.Request("r", offsets.Request{Kind: offsets.KindRepair, From: b.start.Add(-time.Hour), To: b.start, IDs: []string{"a"}})
+		time.AfterFunc(50*time.Second, func() {
+			if len(b.cfg.Health.Failing()) == 0 {
+				t.Error("nothing fails: the case shows nothing")
+			}
+		})
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if f := b.cfg.Health.Failing(); len(f) > 0 {
+			t.Errorf("failing: %v", f)
+		}
+	})
+}
+
+type noArchive struct{}
+
+func (noArchive) Each(context.Context, func(string, time.Time, bool) error) error {
+	return errors.New("the raw topic cannot be read")
 }

@@ -37,7 +37,10 @@ type delivery struct {
 }
 
 // refusal is an event that a step leaves out because a topic refuses it.
-type refusal struct{ id, stream string }
+type refusal struct {
+	id, stream string
+	slot       time.Time // where it stands in the stream's ledger
+}
 
 // stepBuilder gathers one step, and then the next in the same memory. It belongs
 // to the committer.
@@ -53,6 +56,7 @@ type stepBuilder struct {
 	events, size int                 // how much the step may hold
 	pending      map[string]struct{} // ids of step.Events
 	refused      []refusal
+	shared       []refusal // events of the step that a reading of another stream met too, and where
 	bytes        int
 	duplicates   map[string]int
 	published    map[string]int
@@ -78,7 +82,7 @@ func (b *stepBuilder) reset() {
 	clear(b.duplicates)
 	clear(b.published)
 	clear(b.late)
-	b.pages, b.tasks, b.refused, b.bytes = b.pages[:0], nil, nil, 0
+	b.pages, b.tasks, b.refused, b.shared, b.bytes = b.pages[:0], nil, nil, nil, 0
 	b.events, b.size = b.p.sink.Capacity()
 }
 
@@ -215,17 +219,21 @@ func (b *stepBuilder) event(d *delivery, e *audit.Event) bool {
 	if d.repair != nil && !d.repair.missing[e.ID] {
 		return false
 	}
-	if _, twice := b.pending[e.ID]; twice || p.ids.Has(e.ID) && (d.repair == nil || !d.repair.forced[e.ID]) {
+	at := e.Time
+	if at.IsZero() {
+		at = d.read.Interval.From
+	}
+	_, twice := b.pending[e.ID]
+	if twice { // a topic may still refuse it
+		b.shared = append(b.shared, refusal{e.ID, stream, clamp(at, d.read.Interval)})
+	}
+	if twice || p.ids.Has(e.ID) && (d.repair == nil || !d.repair.forced[e.ID]) {
 		b.duplicates[stream]++
 		return false
 	}
 	refused := p.refused[e.ID]
 	if len(refused) > 0 && !d.again && slices.Contains(refused, stream) {
 		return false
-	}
-	at := e.Time
-	if at.IsZero() {
-		at = d.read.Interval.From
 	}
 	pub := Publication{Event: e, At: at, Remember: at, from: d, slot: clamp(at, d.read.Interval)}
 	if e.Time.IsZero() {
@@ -305,19 +313,27 @@ func (b *stepBuilder) leaveOut(r *RefusedError) bool {
 	if e.from.repair != nil {
 		e.from.repair.missing[r.ID] = true
 	}
-	gap := offsets.Gap{
-		Interval: audit.Interval{From: e.slot, To: e.slot.Add(time.Millisecond)}, Kind: offsets.Refused, ID: r.ID, Size: r.Size,
-		Reason: fmt.Sprintf("topic %s refuses event %.80q of %d bytes: %s", r.Topic, r.ID, r.Size, cure(r)),
-	}
-	b.change(stream, func(l offsets.Ledger) offsets.Ledger { return l.AddGap(gap) })
 	known := b.p.refused[r.ID]
-	if !slices.Contains(known, stream) {
-		b.refused = append(b.refused, refusal{r.ID, stream})
+	met := map[string]time.Time{} // by stream
+	for _, s := range append(b.shared, refusal{r.ID, stream, e.slot}) {
+		if s.id == r.ID {
+			met[s.stream] = s.slot
+		}
+	}
+	for s, slot := range met {
+		gap := offsets.Gap{
+			Interval: audit.Interval{From: slot, To: slot.Add(time.Millisecond)}, Kind: offsets.Refused, ID: r.ID, Size: r.Size,
+			Reason: fmt.Sprintf("topic %s refuses event %.80q of %d bytes: %s", r.Topic, r.ID, r.Size, cure(r)),
+		}
+		b.change(s, func(l offsets.Ledger) offsets.Ledger { return l.AddGap(gap) })
+		if !slices.Contains(known, s) {
+			b.refused = append(b.refused, refusal{r.ID, s, slot})
+		}
 	}
 	for _, s := range known {
 		committed, _ := b.p.ledger(s)
 		for _, g := range committed.Gaps {
-			if g.ID == r.ID && s != stream {
+			if _, entered := met[s]; g.ID == r.ID && !entered {
 				b.change(s, func(l offsets.Ledger) offsets.Ledger { return l.AddGap(g) })
 			}
 		}

@@ -36,7 +36,12 @@ func (w *sweeper) next(now time.Time) (*job, time.Time) {
 	var wait time.Duration
 	var mark time.Time
 	r := p.claim(w.s.Name, true, func(v view) (piece audit.Interval) {
-		piece, mark, wait = sweep(v, w.age, clock, retentionEdge(p.latestNow(), w.s.Retention), every, p.longest(w.s.Stream))
+		gone, edge := retentionEdge(clock, w.s.Retention), retentionEdge(p.latestNow(), w.s.Retention)
+		if doubted := (audit.Interval{From: latest(v.Sweeps[w.age], gone), To: earliest(edge, clock.Add(-w.age))}); len(v.Covered.Clip(doubted)) > 0 {
+			wait = firstGapTry // it is too old by one of two clocks: not to be read now, nor passed
+			return audit.Interval{}
+		}
+		piece, mark, wait = sweep(v, w.age, clock, edge, every, p.longest(w.s.Stream))
 		return piece
 	})
 	note := func(l offsets.Ledger, part audit.Interval) offsets.Ledger {
