@@ -34,6 +34,10 @@ type Ledger struct {
 	// Forgotten is the instant before which ids may have been tombstoned: a
 	// covered time before it must not be read again, or events come out twice.
 	Forgotten time.Time
+	// Kept is the instant before which ids were tombstoned by anybody while those
+	// that this stream needs were kept. Another ledger whose Forgotten is later may
+	// have forgotten them.
+	Kept time.Time
 }
 
 // GapKind says what has to change for a gap to end.

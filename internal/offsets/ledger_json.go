@@ -13,7 +13,7 @@ import (
 )
 
 // The versions of a ledger's JSON. The newest is written, all of them are read.
-// Version 1 had no begun, and of its gaps those without an id were expired.
+// Version 1 had neither begun nor kept, and of its gaps those without an id were expired.
 const (
 	ledgerVersion = 2
 	ledgerBefore  = 1
@@ -46,6 +46,7 @@ type ledgerJSON struct {
 	Gaps      []gapJSON          `json:"gaps"`
 	Sweeps    map[string]instant `json:"sweeps"` // by sweep age
 	Forgotten instant            `json:"forgotten,omitzero"`
+	Kept      instant            `json:"kept,omitzero"`
 }
 
 type gapJSON struct {
@@ -115,7 +116,7 @@ func joined(list []audit.Interval) audit.IntervalSet {
 // MarshalJSON writes the newest version.
 func (l Ledger) MarshalJSON() ([]byte, error) {
 	j := ledgerJSON{
-		Version: fmt.Append(nil, ledgerVersion), Start: instant(l.Start), Forgotten: instant(l.Forgotten),
+		Version: fmt.Append(nil, ledgerVersion), Start: instant(l.Start), Forgotten: instant(l.Forgotten), Kept: instant(l.Kept),
 		Covered: newSetJSON(l.Covered), Wanted: newSetJSON(l.Wanted), Begun: newSetJSON(l.Begun),
 		Gaps: make([]gapJSON, 0, len(l.Gaps)), Sweeps: make(map[string]instant, len(l.Sweeps)),
 	}
@@ -166,7 +167,7 @@ func ParseLedger(b []byte) (Ledger, error) {
 
 // ledger is the Ledger that j tells of.
 func (j *ledgerJSON) ledger(before bool) (l Ledger, err error) {
-	l = Ledger{Start: time.Time(j.Start), Forgotten: time.Time(j.Forgotten), Sweeps: make(map[time.Duration]time.Time)}
+	l = Ledger{Start: time.Time(j.Start), Forgotten: time.Time(j.Forgotten), Kept: time.Time(j.Kept), Sweeps: make(map[time.Duration]time.Time)}
 	for _, s := range []struct {
 		from setJSON
 		to   *audit.IntervalSet

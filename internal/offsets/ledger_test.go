@@ -336,7 +336,7 @@ func exampleLedger() Ledger {
 			6 * time.Hour: minute(-360), 10 * time.Minute: minute(-10).Add(1234 * time.Microsecond),
 			24 * time.Hour: minute(-1440), 90 * time.Second: minute(-2), 72 * time.Hour: minute(-4320),
 		},
-		Forgotten: minute(-1500),
+		Forgotten: minute(-1500), Kept: minute(-1400),
 	}
 }
 

@@ -73,7 +73,7 @@ func (b *stepBuilder) forget(n int) (more bool) {
 	for stream, h := range horizons {
 		b.change(stream, func(l offsets.Ledger) offsets.Ledger {
 			l = l.Clone()
-			l.Forgotten = latest(l.Forgotten, h)
+			l.Forgotten, l.Kept = latest(l.Forgotten, h), latest(l.Kept, limit)
 			return l
 		})
 	}

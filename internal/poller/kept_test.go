@@ -198,3 +198,39 @@ func (s *onlyFirstPage) Read(ctx context.Context, r audit.Read, take func(audit.
 		return errPage
 	})
 }
+
+// A gap, or a chunk that was begun, that is older than what is forgotten must not
+// have each new term read the whole raw topic before it polls: its ids were kept.
+func TestRestartWithAnOldGapReadsNothingBack(t *testing.T) {
+	inBubble(t, 10*time.Hour, func(b *bench) {
+		b.free = 0
+		b.api.events = map[string][]*shownEvent{"a": nil, "bb": nil}
+		for i := range 600 {
+			at := b.start.Add(time.Duration(i-500) * time.Minute)
+			b.api.add("a", fmt.Sprint("a", i), at, at)
+			b.api.add("bb", fmt.Sprint("b", i), at, at)
+		}
+		b.kafka.refuse["a3"] = true
+		b.lead(4 * time.Hour)
+		if l := b.kafka.ledgers["a"]; len(l.Gaps) != 1 || !l.Forgotten.After(l.Gaps[0].To) {
+			t.Fatalf("the case needs a gap that is older than what is forgotten: %+v", l)
+		}
+		read := 0
+		b.kafka.each = func() { read++ }
+		b.lead(time.Minute)
+		if read > 0 {
+			t.Errorf("the raw topic was read %d times", read)
+		}
+		delete(b.kafka.refuse, "a3")
+		b.lead(10 * time.Minute) // Commit complains of what comes twice
+		if b.kafka.published["a3"] != 1 {
+			t.Error("the gap did not heal")
+		}
+		// A stream that was away while the other forgot has its ids read back.
+		b.api.events = map[string][]*shownEvent{"bb": b.api.events["bb"], "cc": b.api.events["a"]}
+		b.lead(3 * time.Hour)
+		if read == 0 {
+			t.Error("another stream of the same events read nothing back")
+		}
+	})
+}

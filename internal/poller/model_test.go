@@ -199,6 +199,7 @@ type kafka struct {
 	capacity  int               // events a step; 0 for the usual
 	refuse    map[string]bool
 	after     func() // is called after each step that was applied
+	each      func() // is called when the raw topic is read
 }
 
 func newKafka(t *testing.T, rnd *dice) *kafka {
@@ -276,6 +277,9 @@ func (k *kafka) roundTrip(l offsets.Ledger) offsets.Ledger {
 // Each is the raw topic, read back, as far as it was committed when it began.
 func (k *kafka) Each(_ context.Context, f func(string, time.Time, bool) error) error {
 	k.mu.Lock()
+	if k.each != nil {
+		k.each()
+	}
 	times := make(map[string]time.Time)
 	astray := maps.Clone(k.astray)
 	for id := range k.published {

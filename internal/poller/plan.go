@@ -93,7 +93,7 @@ func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound off
 	for age, mark := range l.Sweeps {
 		l.Sweeps[age] = earliest(mark, now.Add(-age))
 	}
-	l.Forgotten = earliest(l.Forgotten, from)
+	l.Forgotten, l.Kept = earliest(l.Forgotten, from), earliest(l.Kept, from)
 	return l, again
 }
 

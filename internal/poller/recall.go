@@ -25,17 +25,23 @@ type Archive interface {
 // read something; time before the stream's own start, which an older ledger may have
 // covered that was lost with the offsets topic; and all of it where there is no
 // ledger at all. Ids are forgotten by time alone, whichever stream found them, so
-// the ledger that forgot most counts for all. ledgers are those that were loaded,
+// the ledger that forgot most counts for all: but not for what this stream knew of
+// while the others forgot, for that was kept. ledgers are those that were loaded,
 // before they are fitted to new settings.
 func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[string]offsets.Ledger) audit.IntervalSet {
 	if len(ledgers) == 0 {
 		return wanted
 	}
-	var forgotten time.Time
-	for _, l := range ledgers {
+	own := ledgers[stream]
+	var forgotten, unheeded time.Time // by anybody; by others since this stream was heeded last
+	for name, l := range ledgers {
 		forgotten = latest(forgotten, l.Forgotten)
+		if name != stream && l.Forgotten.After(own.Kept) {
+			unheeded = latest(unheeded, l.Forgotten)
+		}
 	}
-	lost := again.Clip(audit.Interval{To: forgotten})
+	lost := again.Clip(audit.Interval{To: unheeded})
+	ordered := wanted.Subtract(own.Wanted) // what the ledger did not know of
 	for name, l := range ledgers {
 		if name == stream {
 			// What it wants of its own time it has not covered, nor forgotten.
@@ -43,7 +49,7 @@ func unremembered(wanted, again audit.IntervalSet, stream string, ledgers map[st
 			continue
 		}
 		for _, i := range touched(l).Clip(audit.Interval{To: forgotten}) {
-			lost = lost.Union(wanted.Clip(i))
+			lost = lost.Union(ordered.Clip(i)).Union(wanted.Clip(i.Intersect(audit.Interval{To: unheeded})))
 		}
 	}
 	return lost

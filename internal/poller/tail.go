@@ -195,6 +195,9 @@ func (p *Poller) stepBack(ctx context.Context, stream string, now time.Time) err
 		_, again := rewind(l, now, p.cfg.PollOverlap)
 		return again.Clip(audit.Interval{To: l.Forgotten})
 	}, func(b *stepBuilder) {
+		p.mu.Lock()
+		delete(p.forgetting, stream) // its ids are remembered again
+		p.mu.Unlock()
 		b.change(stream, func(l offsets.Ledger) offsets.Ledger {
 			l, _ = rewind(l, now, p.cfg.PollOverlap)
 			return l
