@@ -34,7 +34,7 @@ var mistakes = []mistake{
 		{"internal/genesys/realtime.go", "\tagain = p.n < most\n", "\tagain = p.n < most\n\tif broken {\n\t\treturn p.doubt, again\n\t}\n"}}, nil},
 		"pages shorter than total says, of old intervals", falselyCovered},
 	{mutant{"rows counted, not different ids", []edit{{"internal/genesys/realtime.go",
-		"distinct := len(p.ids.ids)\n", "distinct := len(p.ids.ids)\n\tif broken {\n\t\tdistinct = p.rows\n\t}\n"}}, nil},
+		"distinct := len(p.ids.ids) + p.twins\n", "distinct := len(p.ids.ids) + p.twins\n\tif broken {\n\t\tdistinct = p.rows\n\t}\n"}}, nil},
 		"ties in another order each time", falselyCovered},
 	{mutant{"a clock followed into the future", []edit{
 		{"internal/poller/poller.go", "if api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {", "if broken || api.Sub(ours).Abs() <= p.cfg.PollOverlap/2 {"},

@@ -68,7 +68,7 @@ func testAbortedBatchIsNoDuplicate(t *testing.T, brokers []string, proxy *kafkat
 	for _, c := range appendedCodes {
 		t.Run(c.Message, func(t *testing.T) {
 			defer proxy.Rewrite(nil)
-			p := newProducer(t, dialBrokers(t, brokers), ProducerConfig{TransactionTimeout: 2 * time.Second, Compression: LZ4, TransactionalID: t.Name()})
+			p := newProducer(t, dialBrokers(t, brokers), ProducerConfig{TransactionTimeout: 5 * time.Second, Compression: LZ4, TransactionalID: t.Name()})
 			ready(t, p)
 			first, event, next := t.Name()+" first", t.Name()+" event", t.Name()+" next"
 			write(t, p, first)
