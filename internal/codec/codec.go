@@ -16,6 +16,7 @@ package codec
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -71,25 +72,35 @@ func ConfluentFraming(schemaID int) []byte {
 func Fingerprint() uint64 { return fingerprint() }
 
 var fingerprint = sync.OnceValue(func() uint64 {
-	c, err := goavro.NewCodec(schemas.ConfigurationChange)
+	_, rabin, err := compile(schemas.ConfigurationChange)
 	if err != nil {
 		panic("codec: the embedded schema is wrong: " + err.Error())
+	}
+	return rabin
+})
+
+// compile gives goavro's codec of a schema and the schema's CRC-64-AVRO fingerprint.
+func compile(schema string) (*goavro.Codec, uint64, error) {
+	c, err := goavro.NewCodec(schema)
+	if err != nil {
+		return nil, 0, err
 	}
 	// goavro 2.15 leaves the type of a logical type as {"type":"long"}, where the
 	// specification's canonical form (and Java's, and fastavro's) has "long". Its
 	// own NativeFromSingle therefore refuses records of this schema.
 	// https://avro.apache.org/docs/1.12.0/specification/#transforming-into-parsing-canonical-form
 	canonical := strings.ReplaceAll(c.CanonicalSchema(), `{"type":"long"}`, `"long"`)
-	if c, err = goavro.NewCodec(canonical); err != nil {
-		panic("codec: the schema's canonical form is wrong: " + err.Error())
+	stripped, err := goavro.NewCodec(canonical)
+	if err != nil {
+		return nil, 0, fmt.Errorf("canonical form: %w", err)
 	}
-	return c.Rabin
-})
+	return c, stripped.Rabin, nil
+}
 
 // singleObjectFraming is what stands in front of a record that is single-object encoded.
 // https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
-func singleObjectFraming() []byte {
-	return binary.LittleEndian.AppendUint64([]byte{0xC3, 0x01}, Fingerprint())
+func singleObjectFraming(fingerprint uint64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{0xC3, 0x01}, fingerprint)
 }
 
 // Meta is what stands beside the records of an event. Its slices are valid
@@ -120,7 +131,7 @@ type Encoder struct {
 	cmp     comparer
 	text    []byte // characters that do not stand in the event as they are
 	context []pair
-	common  [3][]byte
+	common  [4][]byte
 	record  []byte
 
 	doc *jsonscan.Doc // what changes speak of: the event's, or payload
@@ -133,7 +144,7 @@ type Encoder struct {
 func NewEncoder(o Options) (*Encoder, error) {
 	e := &Encoder{framing: o.Framing, mappings: o.Mappings, cmp: newComparer()}
 	if e.framing == nil {
-		e.framing = singleObjectFraming()
+		e.framing = singleObjectFraming(Fingerprint())
 	}
 	if e.mappings == nil {
 		var err error
@@ -183,7 +194,7 @@ func (e *Encoder) Unmapped() map[string]uint64 { return e.unmapped.snapshot() }
 // reset forgets the event before, and what memory it needed beyond the usual.
 func (e *Encoder) reset() {
 	e.changes, e.context = kept(e.changes, keptItems), kept(e.context, keptItems)
-	for _, text := range [...]*[]byte{&e.keys, &e.path, &e.text, &e.common[0], &e.common[1], &e.common[2], &e.record} {
+	for _, text := range [...]*[]byte{&e.keys, &e.path, &e.text, &e.common[0], &e.common[1], &e.common[2], &e.common[3], &e.record} {
 		*text = kept(*text, keptBytes)
 	}
 	e.tooMany = false

@@ -15,11 +15,14 @@ type fields struct {
 	status, level          jsonscan.Value
 	application            jsonscan.Value
 	remoteIP, context      jsonscan.Value
+	message                jsonscan.Value
+	transactionID          jsonscan.Value // of initiatingAction
 	before, after          jsonscan.Value
 	rawPayload             jsonscan.Value
 	propertyChanges        jsonscan.Value
 	entityChanges          jsonscan.Value
 	user, entity, oauthApp jsonscan.Value // where dialects query and realtime keep ids and names
+	initiatingAction       jsonscan.Value
 }
 
 // read takes the fields out of an event in one pass. A later member of the same
@@ -36,6 +39,8 @@ func (f *fields) read(event jsonscan.Value, text *[]byte) {
 	f.entityID = textOf(f.entityID, f.entity, "id")
 	f.entityName = textOf(f.entityName, f.entity, "name")
 	f.clientID = textOf(f.clientID, f.oauthApp, "id")
+	f.message = textOf(f.message, f.message, "message")
+	f.transactionID = f.initiatingAction.Get("transactionId")
 }
 
 func (f *fields) named(name []byte) *jsonscan.Value {
@@ -68,6 +73,10 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 		return &f.remoteIP
 	case "context":
 		return &f.context
+	case "message":
+		return &f.message
+	case "initiatingAction":
+		return &f.initiatingAction
 	case "before":
 		return &f.before
 	case "after":

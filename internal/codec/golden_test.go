@@ -81,6 +81,8 @@ func describe(w *bytes.Buffer, records []audit.Change) {
 	field("status", first.Status)
 	field("level", first.Level)
 	field("application", first.Application)
+	field("message", first.Message)
+	field("transactionId", first.TransactionID)
 	fmt.Fprintf(w, "  remoteIp %q\n", first.RemoteIP)
 	for _, key := range slices.Sorted(maps.Keys(first.Context)) {
 		fmt.Fprintf(w, "  context %q %q\n", key, first.Context[key])

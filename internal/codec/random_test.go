@@ -161,7 +161,7 @@ func (w *writer) event() string {
 	}
 	for _, name := range []string{
 		"auditId", "userId", "userName", "entityId", "entityName", "clientId", "userHomeOrgId", "serviceName", "status", "level", "application",
-		"user", "entity", "client", "remoteIp", "context",
+		"user", "entity", "client", "remoteIp", "context", "message", "initiatingAction",
 	} {
 		if w.IntN(3) == 0 {
 			put(name, text())
@@ -172,6 +172,8 @@ func (w *writer) event() string {
 		put("entity", `{"id":`+text()+`,"name":`+text()+`}`)
 		put("user", `{"id":`+text()+`,"name":`+text()+`}`)
 		put("client", `{"id":`+text()+`}`)
+		put("message", `{"message":`+text()+`,"messageParams":{}}`)
+		put("initiatingAction", `{"transactionId":`+text()+`}`)
 	}
 	if w.IntN(2) == 0 {
 		put("context", w.render(func() { w.object(w.IntN(5), func(int) { w.WriteString(text()) }) }))

@@ -13,7 +13,9 @@ import (
 //	               changeIndex, changeCount
 //	common[1]      timestamp … entityName
 //	               configurationKey … newType
-//	common[2]      orgId … context
+//	common[2]      orgId … transactionId
+//	               memberId … memberName
+//	common[3]      divisionId … maskedFields
 //
 // The order is that of schemas/configuration_change.avsc.
 
@@ -39,7 +41,11 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 	tail = e.appendNullable(tail, f.level)
 	tail = e.appendNullable(tail, f.application)
 	tail = e.appendAddresses(tail, f.remoteIP)
-	e.common[2] = e.appendContext(tail, meta.Action)
+	tail = e.appendContext(tail, meta.Action)
+	tail = e.appendNullable(tail, f.message)
+	e.common[2] = e.appendNullable(tail, f.transactionID)
+
+	e.common[3] = append(e.common[3], isNull, isNull, endOfBlocks, endOfBlocks)
 }
 
 // writeRecord writes one change. The slice is valid until the next one.
@@ -59,6 +65,8 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 	r = appendEnum(r, uint8(c.before.typ))
 	r = appendEnum(r, uint8(c.after.typ))
 	r = append(r, e.common[2]...)
+	r = append(r, isNull, isNull, isNull)
+	r = append(r, e.common[3]...)
 	e.record = r
 	return r
 }
@@ -66,7 +74,7 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 // size is at least what the event's records come to, but for the values: those
 // stand in the event, each once.
 func (e *Encoder) size() int {
-	shared := len(e.common[0]) + len(e.common[1]) + len(e.common[2])
+	shared := len(e.common[0]) + len(e.common[1]) + len(e.common[2]) + len(e.common[3])
 	return shared*len(e.changes) + len(e.keys)
 }
 

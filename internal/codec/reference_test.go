@@ -322,6 +322,7 @@ func refNormalise(raw []byte, id string, at time.Time, mappings *Mappings) []aud
 		ClientID: field("clientId", "client", "id"),
 		Status:   v.get("status").asText(), Level: v.get("level").asText(), Application: v.get("application").asText(),
 		Context: map[string]string{},
+		Message: field("message", "message", "message"), TransactionID: v.get("initiatingAction").get("transactionId").asText(),
 	}
 	addresses := v.get("remoteIp").list
 	if v.get("remoteIp").isText() {
