@@ -32,26 +32,31 @@ const (
 // change is one record of an event. It is small because an event may have a
 // million of them: values are kept as jsonscan.Value.Ref, of Encoder.doc.
 type change struct {
-	keyStart, keyEnd uint32 // its configurationKey in Encoder.keys
-	keyed            bool
-	kind             changeType
-	before, after    side
+	key           span // its configurationKey
+	member        span // memberId; empty where the change has none of its own
+	keyed         bool
+	kind          changeType
+	memberType    memberType
+	before, after side
 }
 
 // side is a value before or after a change.
 type side struct {
 	typ valueType
-	ref uint32
+	ref uint32 // memberID: the value is the member's id
 }
 
-// add adds a change whose key, where it has one, is the end of e.keys from keyStart on.
-func (e *Encoder) add(kind changeType, keyed bool, keyStart int, before, after side) {
-	e.changes = append(e.changes, change{uint32(keyStart), uint32(len(e.keys)), keyed, kind, before, after})
+// add adds a change; its key and its member stand in e.keys.
+func (e *Encoder) add(c change) {
+	e.changes = append(e.changes, c)
 	e.tooMany = len(e.keys)+leastRecordBytes*len(e.changes) > maxRecordBytes
 }
 
+// keyFrom is the key that e.keys ends with, from start on.
+func (e *Encoder) keyFrom(start int) span { return span{uint32(start), uint32(len(e.keys))} }
+
 // collect finds the changes that the event tells of: at least one.
-func (e *Encoder) collect(event jsonscan.Value) (problem string) {
+func (e *Encoder) collect(event jsonscan.Value, action []byte) (problem string) {
 	if event.DeeperThan(maxLevels) {
 		e.none()
 		return problemTooDeep
@@ -60,12 +65,15 @@ func (e *Encoder) collect(event jsonscan.Value) (problem string) {
 	e.doc = event.Doc()
 	switch {
 	case hasElements(f.propertyChanges) || hasElements(f.entityChanges):
-		e.listed(f.propertyChanges, e.propertyKey)
-		e.listed(f.entityChanges, e.entityKey)
+		e.properties(f.propertyChanges, action)
+		e.entities(f.entityChanges)
 	case isPresent(f.before) || isPresent(f.after):
 		e.snapshots(f.before, f.after)
 	default:
 		problem = e.fromPayload(f.rawPayload)
+	}
+	if len(e.changes) == 0 && problem == "" {
+		e.granted(action)
 	}
 	if e.tooMany {
 		problem = problemTooMany
@@ -103,17 +111,42 @@ func (e *Encoder) fromPayload(payload jsonscan.Value) (problem string) {
 	return ""
 }
 
-// listed adds a change for each element of propertyChanges or entityChanges,
-// also where old and new values are equal, and where the element is no object.
-func (e *Encoder) listed(list jsonscan.Value, appendKey func(element jsonscan.Value) bool) {
+// properties adds a change for each element of propertyChanges, also where old and
+// new values are equal, and where the element is no object; for several members of
+// a group one each.
+func (e *Encoder) properties(list jsonscan.Value, action []byte) {
 	for el := list.Elements(); el.Next() && !e.tooMany; {
-		before := listSide(el.Value().Get("oldValues"))
-		after := listSide(el.Value().Get("newValues"))
 		keyStart := len(e.keys)
-		keyed := appendKey(el.Value())
-		kind := e.compareSides(before, after, e.keys[keyStart:])
-		e.add(kind, keyed, keyStart, before, after)
+		keyed := e.propertyKey(el.Value())
+		key := e.keyFrom(keyStart)
+		group := string(e.at(key)) == groupProperty
+		if group && e.groupMembers(el.Value(), key, action) {
+			continue
+		}
+		c := e.listed(el.Value(), key, keyed)
+		if group && c.kind == added && membershipChange(action) != added {
+			c.kind = modified // oldValues is empty for those who went, too
+		}
+		e.setQueueMember(&c)
+		e.add(c)
 	}
+}
+
+// entities adds a change for each element of entityChanges, like properties.
+func (e *Encoder) entities(list jsonscan.Value) {
+	for el := list.Elements(); el.Next() && !e.tooMany; {
+		keyStart := len(e.keys)
+		keyed := e.entityKey(el.Value())
+		e.add(e.listed(el.Value(), e.keyFrom(keyStart), keyed))
+	}
+}
+
+// listed is the change that an element of propertyChanges or entityChanges tells of.
+func (e *Encoder) listed(element jsonscan.Value, key span, keyed bool) change {
+	before := listSide(element.Get("oldValues"))
+	after := listSide(element.Get("newValues"))
+	kind := e.compareSides(before, after, e.at(key))
+	return change{key: key, keyed: keyed, kind: kind, before: before, after: after}
 }
 
 // propertyKey appends the key of a property change and reports whether it has one.

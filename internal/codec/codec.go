@@ -10,6 +10,7 @@
 //
 //   - Its fields: fields.go. Both shapes (userId, or user.id) give the same record.
 //   - Which part of it tells the changes: changes.go.
+//   - Who came and who went: members.go, siblings.go.
 //   - The difference of two snapshots: diff.go, on what counts as equal: compare.go.
 //   - The record: record.go, avro.go.
 package codec
@@ -120,19 +121,24 @@ type Encoder struct {
 	framing  []byte
 	mappings *Mappings
 	unmapped tally
+	siblings siblings
 
 	// Of the event at hand.
-	fields  fields
-	entity  *Mapping // nil where its type has none
-	changes []change
-	keys    []byte // the configurationKeys of changes, one after another
-	path    []byte // the configurationKey where diff stands
-	tooMany bool
-	cmp     comparer
-	text    []byte // characters that do not stand in the event as they are
-	context []pair
-	common  [4][]byte
-	record  []byte
+	fields          fields
+	entity          *Mapping // nil where its type has none
+	changes         []change
+	keys            []byte // the configurationKeys of changes, one after another
+	path            []byte // the configurationKey where diff stands
+	tooMany         bool
+	cmp             comparer
+	text            []byte // characters that do not stand in the event as they are
+	context         []pair
+	grant           grant
+	members, sorted []span // of a group
+	// Names that the context of a grant has; nil where it has none.
+	roleName, memberName []byte
+	common               [4][]byte
+	record               []byte
 
 	doc *jsonscan.Doc // what changes speak of: the event's, or payload
 
@@ -173,7 +179,9 @@ func (e *Encoder) Normalise(ev *audit.Event, at time.Time) Meta {
 	if !ev.Time.IsZero() {
 		at = ev.Time
 	}
-	meta.Problem = e.collect(ev.Fields)
+	e.readGrant(&meta)
+	e.readContext(meta.Action)
+	meta.Problem = e.collect(ev.Fields, meta.Action)
 	e.writeCommon(ev.ID, at, &meta)
 	if e.size() > maxRecordBytes {
 		meta.Problem = problemTooMany
@@ -194,6 +202,7 @@ func (e *Encoder) Unmapped() map[string]uint64 { return e.unmapped.snapshot() }
 // reset forgets the event before, and what memory it needed beyond the usual.
 func (e *Encoder) reset() {
 	e.changes, e.context = kept(e.changes, keptItems), kept(e.context, keptItems)
+	e.members, e.sorted = kept(e.members, keptItems), kept(e.sorted, keptItems)
 	for _, text := range [...]*[]byte{&e.keys, &e.path, &e.text, &e.common[0], &e.common[1], &e.common[2], &e.common[3], &e.record} {
 		*text = kept(*text, keptBytes)
 	}
@@ -212,9 +221,9 @@ func kept[T any](s []T, limit int) []T {
 	return s[:0]
 }
 
-// view is the text of v: nil where a string belongs and none can be had. See fields.
+// view is the text of v: nil where an id or a name belongs and there is none. See fields.
 func (e *Encoder) view(v jsonscan.Value) []byte {
-	if !isText(v) {
+	if !isName(v) {
 		return nil
 	}
 	return v.View(&e.text)

@@ -3,7 +3,8 @@ package codec
 import "genesys-audit-connector/internal/jsonscan"
 
 // fields are the parts of an event that a record is made of, wherever the
-// event's shape has them. A text field that the event lacks is Absent.
+// event's shape has them. One that holds no text, or the empty one, is not there:
+// where an id or a name belongs, "" says that there is none.
 type fields struct {
 	userID, userName       jsonscan.Value
 	action                 jsonscan.Value
@@ -23,6 +24,9 @@ type fields struct {
 	entityChanges          jsonscan.Value
 	user, entity, oauthApp jsonscan.Value // where dialects query and realtime keep ids and names
 	initiatingAction       jsonscan.Value
+	// Where a notification keeps the user's name: AuditTopicAuditLogMessage of the
+	// vendor's SDK. Its username may be an object, and so may its clientId.
+	username, userDisplay jsonscan.Value
 }
 
 // read takes the fields out of an event in one pass. A later member of the same
@@ -34,13 +38,19 @@ func (f *fields) read(event jsonscan.Value, text *[]byte) {
 			*field = m.Value()
 		}
 	}
-	f.userID = textOf(f.userID, f.user, "id")
-	f.userName = textOf(f.userName, f.user, "name")
-	f.entityID = textOf(f.entityID, f.entity, "id")
-	f.entityName = textOf(f.entityName, f.entity, "name")
-	f.clientID = textOf(f.clientID, f.oauthApp, "id")
-	f.message = textOf(f.message, f.message, "message")
+	f.userID = nameOf(nameOf(f.userID, f.user, "id"), f.username, "id")
+	f.userName = nameOf(f.userName, f.user, "name")
+	f.entityID = nameOf(f.entityID, f.entity, "id")
+	f.entityName = nameOf(f.entityName, f.entity, "name")
+	f.clientID = nameOf(nameOf(f.clientID, f.oauthApp, "id"), f.clientID, "id")
+	f.message = nameOf(f.message, f.message, "message")
 	f.transactionID = f.initiatingAction.Get("transactionId")
+	if !isName(f.userName) {
+		f.userName = nameOf(f.username, f.username, "name")
+	}
+	if !isName(f.userName) {
+		f.userName = f.userDisplay
+	}
 }
 
 func (f *fields) named(name []byte) *jsonscan.Value {
@@ -73,6 +83,10 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 		return &f.remoteIP
 	case "context":
 		return &f.context
+	case "username":
+		return &f.username
+	case "userDisplay":
+		return &f.userDisplay
 	case "message":
 		return &f.message
 	case "initiatingAction":
@@ -97,12 +111,17 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 	return nil
 }
 
-// textOf is the flat field where that holds a text, else the member called name of the object.
-func textOf(flat, object jsonscan.Value, name string) jsonscan.Value {
-	if isText(flat) {
+// nameOf is the flat field where that holds a name, else the member called name of the object.
+func nameOf(flat, object jsonscan.Value, name string) jsonscan.Value {
+	if isName(flat) || object.Kind() != jsonscan.Object {
 		return flat
 	}
 	return object.Get(name)
+}
+
+// isName reports whether v counts where an id or a name belongs: a text that is not empty.
+func isName(v jsonscan.Value) bool {
+	return isText(v) && (v.Kind() != jsonscan.String || len(v.Raw()) > len(`""`))
 }
 
 // isText reports whether v counts where a string belongs: a string, or a number

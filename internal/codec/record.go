@@ -32,7 +32,11 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 	who = appendBytes(who, meta.Action)
 	who = appendBytes(who, meta.EntityType)
 	who = e.appendNullable(who, f.entityID)
-	e.common[1] = e.appendNullable(who, f.entityName)
+	if e.grant.subject == nil {
+		e.common[1] = e.appendNullable(who, f.entityName)
+	} else {
+		e.common[1] = appendOptional(who, e.roleName) // the name of the entity is three ids
+	}
 
 	tail := e.appendNullable(e.common[2], f.orgID)
 	tail = e.appendNullable(tail, f.serviceName)
@@ -41,11 +45,12 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 	tail = e.appendNullable(tail, f.level)
 	tail = e.appendNullable(tail, f.application)
 	tail = e.appendAddresses(tail, f.remoteIP)
-	tail = e.appendContext(tail, meta.Action)
+	tail = e.appendContext(tail)
 	tail = e.appendNullable(tail, f.message)
 	e.common[2] = e.appendNullable(tail, f.transactionID)
 
-	e.common[3] = append(e.common[3], isNull, isNull, endOfBlocks, endOfBlocks)
+	// divisionName, resolvedNames, maskedFields: nobody has looked up or masked anything.
+	e.common[3] = append(appendOptional(e.common[3], e.grant.division), isNull, endOfBlocks, endOfBlocks)
 }
 
 // writeRecord writes one change. The slice is valid until the next one.
@@ -55,17 +60,17 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 	r = binary.AppendVarint(r, int64(len(e.changes)))
 	r = append(r, e.common[1]...)
 	if c.keyed {
-		r = appendBytes(append(r, isString), e.keys[c.keyStart:c.keyEnd])
+		r = appendBytes(append(r, isString), e.at(c.key))
 	} else {
 		r = append(r, isNull)
 	}
 	r = appendEnum(r, uint8(c.kind))
-	r = e.appendSide(r, c.before)
-	r = e.appendSide(r, c.after)
+	r = e.appendSide(r, c.before, c)
+	r = e.appendSide(r, c.after, c)
 	r = appendEnum(r, uint8(c.before.typ))
 	r = appendEnum(r, uint8(c.after.typ))
 	r = append(r, e.common[2]...)
-	r = append(r, isNull, isNull, isNull)
+	r = e.appendMember(r, c)
 	r = append(r, e.common[3]...)
 	e.record = r
 	return r
@@ -78,18 +83,29 @@ func (e *Encoder) size() int {
 	return shared*len(e.changes) + len(e.keys)
 }
 
-func (e *Encoder) appendSide(dst []byte, s side) []byte {
+func (e *Encoder) appendSide(dst []byte, s side, c *change) []byte {
 	if s.typ == absentValue || s.typ == nullValue {
 		return append(dst, isNull)
+	}
+	if s.ref == memberID {
+		return appendOptional(dst, e.at(c.member))
 	}
 	return e.appendText(append(dst, isString), e.doc.At(s.ref))
 }
 
 func (e *Encoder) appendNullable(dst []byte, v jsonscan.Value) []byte {
-	if !isText(v) {
+	if !isName(v) {
 		return append(dst, isNull)
 	}
 	return e.appendText(append(dst, isString), v)
+}
+
+// appendOptional writes a name or an id; none is null.
+func appendOptional(dst, text []byte) []byte {
+	if len(text) == 0 {
+		return append(dst, isNull)
+	}
+	return appendBytes(append(dst, isString), text)
 }
 
 // appendText writes the characters of a string, or another value's spelling.
@@ -128,10 +144,10 @@ func (e *Encoder) appendAddresses(dst []byte, list jsonscan.Value) []byte {
 // pair is a key of the context and its value.
 type pair struct{ key, value []byte }
 
-// appendContext writes the event's context and, under keys that it does not
-// have itself, the ids that the entity's name hides. A value that is no text is
-// left out.
-func (e *Encoder) appendContext(dst []byte, action []byte) []byte {
+// readContext reads the event's context and, under keys that it does not have
+// itself, the ids that the entity's name hides. A value that is no text is left
+// out. What a grant's context calls the role and the member, they are called.
+func (e *Encoder) readContext(action []byte) {
 	doc := e.fields.context.Doc()
 	start, end := e.cmp.match(e.fields.context, jsonscan.Value{})
 	for _, m := range e.cmp.matched[start:end] {
@@ -140,7 +156,21 @@ func (e *Encoder) appendContext(dst []byte, action []byte) []byte {
 		}
 	}
 	e.cmp.matched = e.cmp.matched[:start]
+	e.roleName, e.memberName = nil, nil
+	if e.grant.subject != nil {
+		for _, p := range e.context {
+			switch string(p.key) {
+			case "roleName":
+				e.roleName = p.value
+			case "memberName":
+				e.memberName = p.value
+			}
+		}
+	}
 	e.context = e.entity.appendIDs(e.context, action, e.view(e.fields.entityName))
+}
+
+func (e *Encoder) appendContext(dst []byte) []byte {
 	if len(e.context) == 0 {
 		return append(dst, endOfBlocks)
 	}

@@ -205,7 +205,7 @@ func TestOddFields(t *testing.T) {
 	want := audit.Change{
 		AuditID: "x", Count: 1, Time: readAt, UserID: text("7"), EntityID: text("-0.50"), ClientID: text("true"),
 		Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT",
-		OrgID: text(""), ServiceName: text("\ufffd é"), Level: text("false"), Application: text("\x00"),
+		ServiceName: text("\ufffd é"), Level: text("false"), Application: text("\x00"),
 		RemoteIP: []string{"a", "1", "true"}, Context: map[string]string{"a": "1", "e": "last", "": "empty", "h": "false"},
 	}
 	if len(got) != 1 || !reflect.DeepEqual(got[0], want) {

@@ -92,6 +92,7 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 	before := s.producer.Stats().Bytes
 	err := s.try(ctx, step)
 	if err == nil {
+		s.encoder.Committed()
 		s.cost.add(step, s.producer.Stats().Bytes-before)
 		s.recent.keep()
 		s.mu.Lock()
@@ -130,6 +131,13 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	now := time.Now()
+	s.encoder.Observe(func(yield func(*audit.Event) bool) {
+		for i := range step.Events {
+			if !yield(step.Events[i].Event) {
+				return
+			}
+		}
+	})
 	for i := range step.Events {
 		if err := s.event(&step.Events[i], now); err != nil {
 			return err
