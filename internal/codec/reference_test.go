@@ -367,7 +367,8 @@ func refNormalise(raw []byte, id string, at time.Time, mappings *Mappings) []aud
 	}
 	e := refEvent{}
 	for _, m := range mappings.byType {
-		if strings.EqualFold(m.EntityType, common.EntityType) {
+		names := append([]string{m.EntityType}, m.Aliases...)
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, common.EntityType) }) {
 			e.sets = m.Sets
 		}
 	}
