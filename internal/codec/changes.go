@@ -123,6 +123,7 @@ func (e *Encoder) properties(list jsonscan.Value, action []byte) {
 		if group && e.groupMembers(el.Value(), key, action) {
 			continue
 		}
+		e.siblings.hasCount = e.siblings.hasCount || string(e.at(key)) == countProperty
 		c := e.listed(el.Value(), key, keyed)
 		if group && c.kind == added && membershipChange(action) != added {
 			c.kind = modified // oldValues is empty for those who went, too

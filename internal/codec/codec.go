@@ -222,9 +222,15 @@ func kept[T any](s []T, limit int) []T {
 }
 
 // view is the text of v: nil where an id or a name belongs and there is none. See fields.
-func (e *Encoder) view(v jsonscan.Value) []byte {
-	if !isName(v) {
+func (e *Encoder) view(v jsonscan.Value) []byte { return viewName(v, &e.text) }
+
+func viewName(v jsonscan.Value, buf *[]byte) []byte {
+	if !isText(v) {
 		return nil
 	}
-	return v.View(&e.text)
+	text := v.View(buf)
+	if len(text) == 0 {
+		return nil
+	}
+	return text
 }

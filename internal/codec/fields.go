@@ -38,13 +38,25 @@ func (f *fields) read(event jsonscan.Value, text *[]byte) {
 			*field = m.Value()
 		}
 	}
-	f.userID = nameOf(nameOf(f.userID, f.user, "id"), f.username, "id")
+	f.userID = nameOf(f.userID, f.user, "id")
 	f.userName = nameOf(f.userName, f.user, "name")
 	f.entityID = nameOf(f.entityID, f.entity, "id")
 	f.entityName = nameOf(f.entityName, f.entity, "name")
-	f.clientID = nameOf(nameOf(f.clientID, f.oauthApp, "id"), f.clientID, "id")
-	f.message = nameOf(f.message, f.message, "message")
 	f.transactionID = f.initiatingAction.Get("transactionId")
+	f.message = nameOf(f.message, f.message, "message")
+	if f.clientID.Kind() != jsonscan.Object {
+		f.clientID = nameOf(f.clientID, f.oauthApp, "id")
+	} else {
+		f.clientID = nameOf(f.oauthApp.Get("id"), f.clientID, "id")
+	}
+	if f.username.Kind() != jsonscan.Absent || f.userDisplay.Kind() != jsonscan.Absent {
+		f.readNotification()
+	}
+}
+
+// readNotification takes what only a notification has, where nothing else says it.
+func (f *fields) readNotification() {
+	f.userID = nameOf(f.userID, f.username, "id")
 	if !isName(f.userName) {
 		f.userName = nameOf(f.username, f.username, "name")
 	}
@@ -113,7 +125,7 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 
 // nameOf is the flat field where that holds a name, else the member called name of the object.
 func nameOf(flat, object jsonscan.Value, name string) jsonscan.Value {
-	if isName(flat) || object.Kind() != jsonscan.Object {
+	if object.Kind() != jsonscan.Object || isName(flat) {
 		return flat
 	}
 	return object.Get(name)
@@ -121,7 +133,7 @@ func nameOf(flat, object jsonscan.Value, name string) jsonscan.Value {
 
 // isName reports whether v counts where an id or a name belongs: a text that is not empty.
 func isName(v jsonscan.Value) bool {
-	return isText(v) && (v.Kind() != jsonscan.String || len(v.Raw()) > len(`""`))
+	return isText(v) && string(v.Raw()) != `""`
 }
 
 // isText reports whether v counts where a string belongs: a string, or a number

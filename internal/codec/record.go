@@ -93,11 +93,15 @@ func (e *Encoder) appendSide(dst []byte, s side, c *change) []byte {
 	return e.appendText(append(dst, isString), e.doc.At(s.ref))
 }
 
+// appendNullable writes an id or a name; null where there is none. See fields.
 func (e *Encoder) appendNullable(dst []byte, v jsonscan.Value) []byte {
-	if !isName(v) {
+	if !isText(v) {
 		return append(dst, isNull)
 	}
-	return e.appendText(append(dst, isString), v)
+	mark := len(e.text)
+	dst = appendOptional(dst, v.View(&e.text))
+	e.text = e.text[:mark]
+	return dst
 }
 
 // appendOptional writes a name or an id; none is null.
