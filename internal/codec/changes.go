@@ -111,20 +111,53 @@ func (e *Encoder) fromPayload(payload jsonscan.Value) (problem string) {
 	return ""
 }
 
+// element is one of propertyChanges or entityChanges.
+type element struct{ property, entityType, entityID, before, after jsonscan.Value }
+
+// readElement takes an element apart in one pass, as fields.read does an event.
+func (e *Encoder) readElement(v jsonscan.Value) (el element) {
+	mark := len(e.text)
+	for m := v.Members(); m.Next(); {
+		switch string(m.Key().View(&e.text)) {
+		case "property":
+			el.property = m.Value()
+		case "oldValues":
+			el.before = m.Value()
+		case "newValues":
+			el.after = m.Value()
+		case "entityType":
+			el.entityType = m.Value()
+		case "entityId":
+			el.entityID = m.Value()
+		}
+	}
+	e.text = e.text[:mark]
+	return el
+}
+
 // properties adds a change for each element of propertyChanges, also where old and
 // new values are equal, and where the element is no object; for several members of
 // a group one each.
 func (e *Encoder) properties(list jsonscan.Value, action []byte) {
-	for el := list.Elements(); el.Next() && !e.tooMany; {
+	for all := list.Elements(); all.Next() && !e.tooMany; {
+		el := e.readElement(all.Value())
 		keyStart := len(e.keys)
-		keyed := e.propertyKey(el.Value())
-		key := e.keyFrom(keyStart)
-		group := string(e.at(key)) == groupProperty
-		if group && e.groupMembers(el.Value(), key, action) {
-			continue
+		keyed := isText(el.property)
+		if keyed {
+			e.keys = el.property.AppendText(e.keys)
 		}
-		e.siblings.hasCount = e.siblings.hasCount || string(e.at(key)) == countProperty
-		c := e.listed(el.Value(), key, keyed)
+		key := e.keyFrom(keyStart)
+		group := false
+		switch string(e.at(key)) {
+		case groupProperty:
+			if e.groupMembers(&el, key, action) {
+				continue
+			}
+			group = true
+		case countProperty:
+			e.siblings.hasCount = true
+		}
+		c := e.listed(&el, key, keyed)
 		if group && c.kind == added && membershipChange(action) != added {
 			c.kind = modified // oldValues is empty for those who went, too
 		}
@@ -133,47 +166,31 @@ func (e *Encoder) properties(list jsonscan.Value, action []byte) {
 	}
 }
 
-// entities adds a change for each element of entityChanges, like properties.
+// entities adds a change for each element of entityChanges, like properties. Its
+// key is <entityType>/<entityId>.
 func (e *Encoder) entities(list jsonscan.Value) {
-	for el := list.Elements(); el.Next() && !e.tooMany; {
+	for all := list.Elements(); all.Next() && !e.tooMany; {
+		el := e.readElement(all.Value())
 		keyStart := len(e.keys)
-		keyed := e.entityKey(el.Value())
-		e.add(e.listed(el.Value(), e.keyFrom(keyStart), keyed))
+		keyed := isText(el.entityType) || isText(el.entityID)
+		if isText(el.entityType) {
+			e.keys = el.entityType.AppendText(e.keys)
+		}
+		if keyed {
+			e.keys = append(e.keys, '/')
+		}
+		if isText(el.entityID) {
+			e.keys = el.entityID.AppendText(e.keys)
+		}
+		e.add(e.listed(&el, e.keyFrom(keyStart), keyed))
 	}
 }
 
-// listed is the change that an element of propertyChanges or entityChanges tells of.
-func (e *Encoder) listed(element jsonscan.Value, key span, keyed bool) change {
-	before := listSide(element.Get("oldValues"))
-	after := listSide(element.Get("newValues"))
+// listed is the change that an element tells of.
+func (e *Encoder) listed(el *element, key span, keyed bool) change {
+	before, after := listSide(el.before), listSide(el.after)
 	kind := e.compareSides(before, after, e.at(key))
 	return change{key: key, keyed: keyed, kind: kind, before: before, after: after}
-}
-
-// propertyKey appends the key of a property change and reports whether it has one.
-func (e *Encoder) propertyKey(element jsonscan.Value) bool {
-	property := element.Get("property")
-	if !isText(property) {
-		return false
-	}
-	e.keys = property.AppendText(e.keys)
-	return true
-}
-
-// entityKey appends the key of an entity change: <entityType>/<entityId>.
-func (e *Encoder) entityKey(element jsonscan.Value) bool {
-	typ, id := element.Get("entityType"), element.Get("entityId")
-	if !isText(typ) && !isText(id) {
-		return false
-	}
-	if isText(typ) {
-		e.keys = typ.AppendText(e.keys)
-	}
-	e.keys = append(e.keys, '/')
-	if isText(id) {
-		e.keys = id.AppendText(e.keys)
-	}
-	return true
 }
 
 // listSide reads oldValues or newValues: a list of strings, of which none is

@@ -110,6 +110,9 @@ func (e *Encoder) keep(text []byte) span {
 // values stay as they are.
 func (e *Encoder) setQueueMember(c *change) {
 	key := e.at(c.key)
+	if len(key) <= len(queueMember) || key[0]|0x20 != 'q' {
+		return // nearly all
+	}
 	if rest, ok := bytes.CutPrefix(key, []byte(queueMember)); ok {
 		queue, rest, _ := bytes.Cut(rest, []byte{':'})
 		if user, _, _ := bytes.Cut(rest, []byte{':'}); len(user) > 0 {
@@ -141,11 +144,11 @@ func (e *Encoder) setQueueMember(c *change) {
 
 // groupMembers adds a change for each member that a property group-membership
 // speaks of. It reports whether its values could be read, and differ.
-func (e *Encoder) groupMembers(element jsonscan.Value, key span, action []byte) bool {
+func (e *Encoder) groupMembers(el *element, key span, action []byte) bool {
 	e.members = e.members[:0]
-	ok := e.readMembers(element.Get("oldValues"))
+	ok := e.readMembers(el.before)
 	before := len(e.members)
-	ok = ok && e.readMembers(element.Get("newValues"))
+	ok = ok && e.readMembers(el.after)
 	had, has := e.members[:before], e.members[before:]
 	came := added
 	if ok && len(had) == 0 && len(has) > 0 {

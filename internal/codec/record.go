@@ -70,7 +70,11 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 	r = appendEnum(r, uint8(c.before.typ))
 	r = appendEnum(r, uint8(c.after.typ))
 	r = append(r, e.common[2]...)
-	r = e.appendMember(r, c)
+	if c.member == (span{}) && e.grant.subject == nil { // nearly all
+		r = append(r, isNull, isNull, isNull)
+	} else {
+		r = e.appendMember(r, c)
+	}
 	r = append(r, e.common[3]...)
 	e.record = r
 	return r
