@@ -123,7 +123,8 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 	return nil
 }
 
-// nameOf is the flat field where that holds a name, else the member called name of the object.
+// nameOf is the flat field where that holds a name, else the member called name of the
+// object.
 func nameOf(flat, object jsonscan.Value, name string) jsonscan.Value {
 	if object.Kind() != jsonscan.Object || isName(flat) {
 		return flat
@@ -131,7 +132,8 @@ func nameOf(flat, object jsonscan.Value, name string) jsonscan.Value {
 	return object.Get(name)
 }
 
-// isName reports whether v counts where an id or a name belongs: a text that is not empty.
+// isName reports whether v counts where an id or a name belongs: a text that is not
+// empty.
 func isName(v jsonscan.Value) bool {
 	return isText(v) && string(v.Raw()) != `""`
 }

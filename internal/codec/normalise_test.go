@@ -137,7 +137,7 @@ func FuzzNormalise(f *testing.F) {
 		f.Add([]byte(w.event()))
 	}
 	f.Add([]byte(typicalEvent))
-	for _, odd := range []string{`null`, `"x"`, `7`, `[{}]`, `{}`, `{"before":{"a":{}},"after":{"a":[]}}`} {
+	for _, odd := range []string{`{"":"0"}`, liveEvent, memberEvent("c", "g", "a", "b"), `null`, `"x"`, `7`, `[{}]`, `{}`, `{"before":{"a":{}},"after":{"a":[]}}`} {
 		f.Add([]byte(odd))
 	}
 	c := newChecker(f)

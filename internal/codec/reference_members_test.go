@@ -8,7 +8,8 @@ import (
 	"genesys-audit-connector/internal/audit"
 )
 
-// refIDs are the members that group-membership speaks of; false where a value is no list of ids.
+// refIDs are the members that group-membership speaks of; false where a value is no
+// list of ids.
 func refIDs(values refValue) ([]string, bool) {
 	list := values.list
 	if values.isText() {

@@ -341,12 +341,12 @@ func refNormalise(raw []byte, id string, at time.Time, mappings *Mappings) []aud
 	}
 	common := audit.Change{
 		AuditID: id, Time: at,
-		UserID:   or(field("userId", "user", "id"), field("", "username", "id")),
+		UserID:   or(field("userId", "user", "id"), v.get("username").get("id").asName()),
 		UserName: or(field("userName", "user", "name"), field("username", "username", "name"), v.get("userDisplay").asName()),
 		Action:   refOr(v.get("action").asText()), EntityType: refOr(v.get("entityType").asText()),
 		EntityID: field("entityId", "entity", "id"), EntityName: field("entityName", "entity", "name"),
 		OrgID: v.get("userHomeOrgId").asName(), ServiceName: v.get("serviceName").asName(),
-		ClientID: or(field("clientId", "client", "id"), field("", "clientId", "id")),
+		ClientID: or(field("clientId", "client", "id"), v.get("clientId").get("id").asName()),
 		Status:   v.get("status").asName(), Level: v.get("level").asName(), Application: v.get("application").asName(),
 		Context: map[string]string{},
 		Message: field("message", "message", "message"), TransactionID: v.get("initiatingAction").get("transactionId").asName(),

@@ -2,11 +2,8 @@ package sink
 
 import (
 	"errors"
+	"slices"
 	"testing"
-
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/poller"
@@ -37,6 +34,16 @@ func (r *rig) changeTypes(t *testing.T, n int) map[string]string {
 	return types
 }
 
+// refuse has a step refused, for an event that is in it too.
+func (r *rig) refuse(t *testing.T, events []poller.Publication) {
+	t.Helper()
+	var refused *poller.RefusedError
+	err := r.Commit(t.Context(), &poller.Step{Events: append(slices.Clone(events), tooLarge(t))})
+	if !errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+}
+
 // Whether a group's member came or went is told by an event beside it: behind it
 // in its step, or in a step before that was committed.
 func TestSiblingsTellWhetherAMemberCame(t *testing.T) {
@@ -47,14 +54,9 @@ func TestSiblingsTellWhetherAMemberCame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Config{})
-			for i, events := range steps {
+			for _, events := range steps {
 				step := &poller.Step{Events: events}
-				// Each is refused first, and written again.
-				fault := r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: rawTopic, Err: kerr.NotEnoughReplicas, Count: -1})
-				if err := r.Commit(t.Context(), step); !errors.Is(err, poller.ErrNotWritten) {
-					t.Fatalf("step %d: %v", i, err)
-				}
-				fault.Remove()
+				r.refuse(t, events) // and then written again
 				if err := r.Commit(t.Context(), step); err != nil {
 					t.Fatal(err)
 				}
@@ -69,11 +71,7 @@ func TestSiblingsTellWhetherAMemberCame(t *testing.T) {
 // A step that was given up is none that tells anything.
 func TestStepThatWasNotWrittenTellsNothing(t *testing.T) {
 	r := newRig(t, Config{})
-	fault := r.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: rawTopic, Err: kerr.NotEnoughReplicas, Count: -1})
-	if err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{publication(t, groupCount)}}); !errors.Is(err, poller.ErrNotWritten) {
-		t.Fatal(err)
-	}
-	fault.Remove()
+	r.refuse(t, []poller.Publication{publication(t, groupCount)})
 	if err := r.Commit(t.Context(), &poller.Step{Events: []poller.Publication{publication(t, groupMember)}}); err != nil {
 		t.Fatal(err)
 	}

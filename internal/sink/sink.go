@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -131,13 +132,7 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	now := time.Now()
-	s.encoder.Observe(func(yield func(*audit.Event) bool) {
-		for i := range step.Events {
-			if !yield(step.Events[i].Event) {
-				return
-			}
-		}
-	})
+	s.encoder.Observe(eventsOf(step.Events))
 	for i := range step.Events {
 		if err := s.event(&step.Events[i], now); err != nil {
 			return err
@@ -147,6 +142,16 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	return s.producer.Commit(ctx)
+}
+
+func eventsOf(published []poller.Publication) iter.Seq[*audit.Event] {
+	return func(yield func(*audit.Event) bool) {
+		for i := range published {
+			if !yield(published[i].Event) {
+				return
+			}
+		}
+	}
 }
 
 // event writes the raw record, the change records and the remembered id of one event.
