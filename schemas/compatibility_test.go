@@ -106,7 +106,7 @@ func TestSchemaIsCompatibleWithEveryReleasedOne(t *testing.T) {
 }
 
 func TestIncompatibleSchemasAreNoticed(t *testing.T) {
-	const last = `"doc": "As in the event. Role memberships have userId, roleId and orgId here too, out of the entity's name."}`
+	const last = `"doc": "Names of the fields of this record whose values were masked."}`
 	for name, c := range map[string]struct {
 		old, new string
 		ok       bool

@@ -161,6 +161,10 @@ func fieldsOf(c audit.Change) map[string]any {
 		"previousValue": c.Previous, "newValue": c.New, "previousType": c.PreviousType, "newType": c.NewType,
 		"orgId": c.OrgID, "serviceName": c.ServiceName, "clientId": c.ClientID, "status": c.Status, "level": c.Level,
 		"application": c.Application, "remoteIp": append([]string{}, c.RemoteIP...), "context": c.Context,
+		"message": c.Message, "transactionId": c.TransactionID,
+		"memberId": c.MemberID, "memberType": c.MemberType, "memberName": c.MemberName,
+		"divisionId": c.DivisionID, "divisionName": c.DivisionName,
+		"resolvedNames": append([]string{}, c.ResolvedNames...), "maskedFields": append([]string{}, c.MaskedFields...),
 	}
 }
 

@@ -164,8 +164,9 @@ func (c *consumer) prepare(ctx context.Context) error {
 	return nil
 }
 
-// newDecoder asks the registry for the schema's id, where there is one. A value
-// with another id was written with another schema, and is not guessed at.
+// newDecoder asks the registry for the schema's id, and those of its older versions,
+// where there is one. A value with another id was written with another schema, and is
+// not guessed at.
 func (c *consumer) newDecoder(ctx context.Context) (*codec.Decoder, error) {
 	if c.Registry.URL == "" {
 		return codec.NewDecoder(nil)
@@ -176,11 +177,11 @@ func (c *consumer) newDecoder(ctx context.Context) (*codec.Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := registry.SchemaID(ctx, c.Topic)
+	framing, older, err := registry.Framings(ctx, c.Topic)
 	if err != nil {
 		return nil, err
 	}
-	return codec.NewDecoder(codec.ConfluentFraming(id))
+	return codec.NewDecoder(framing, older...)
 }
 
 // passing tells whether an error at the start may mend itself: the topic, or the

@@ -27,4 +27,13 @@ type Change struct {
 	Application           *string
 	RemoteIP              []string
 	Context               map[string]string
+	Message               *string
+	TransactionID         *string
+	MemberID              *string
+	MemberType            *string // user, group, client
+	MemberName            *string
+	DivisionID            *string
+	DivisionName          *string
+	ResolvedNames         []string // fields whose names were looked up
+	MaskedFields          []string
 }

@@ -43,8 +43,9 @@ type Event struct {
 // conditions to meet: whatever JSON value it is, it can be published.
 func NewEvent(v jsonscan.Value) Event {
 	e := Event{Raw: v.Raw(), Fields: v}
-	// The dialect auditlogs says auditId and timestamp, the other two id and eventDate.
-	var auditID, id, timestamp, eventDate jsonscan.Value
+	// The dialect auditlogs says auditId and timestamp, the other two id and eventDate,
+	// a notification (AuditTopicAuditLogMessage of the vendor's SDK) id and eventTime.
+	var auditID, id, timestamp, eventDate, eventTime jsonscan.Value
 	var text []byte // of what is spelled with escapes
 	for m := v.Members(); m.Next(); {
 		switch string(m.Key().View(&text)) {
@@ -56,6 +57,8 @@ func NewEvent(v jsonscan.Value) Event {
 			timestamp = m.Value()
 		case "eventDate":
 			eventDate = m.Value()
+		case "eventTime":
+			eventTime = m.Value()
 		}
 	}
 	var problems []string
@@ -64,7 +67,7 @@ func NewEvent(v jsonscan.Value) Event {
 		e.ID = "sha256:" + hex.EncodeToString(sum[:])
 		problems = append(problems, "no usable audit id")
 	}
-	if at := cmp.Or(timestamp, eventDate); at.Kind() == jsonscan.String {
+	if at := cmp.Or(timestamp, eventDate, eventTime); at.Kind() == jsonscan.String {
 		e.Time, _ = parseTime(at.View(&text))
 	}
 	if e.Time.IsZero() {

@@ -20,11 +20,26 @@ const typicalEvent = `{"auditId":"6f0c1a52-7a2f-4bd0-9c7e-0b6a51d1e8aa","userId"
 	`"userHomeOrgId":"1f3c7d0a-cc5d-4f0e-bb6e-4b40f7b2a001","serviceName":"Routing","level":"USER","status":"SUCCESS","application":"Admin UI",` +
 	`"remoteIp":["203.0.113.17"],"clientId":null,"context":{"transactionId":"5a1d2f"}}`
 
-func BenchmarkNormaliseAndRecord(b *testing.B) {
+// liveEvent is an update of a queue as the dialects query and realtime show it,
+// with four properties changed.
+const liveEvent = `{"id":"6f0c1a52-7a2f-4bd0-9c7e-0b6a51d1e8aa","userHomeOrgId":"1f3c7d0a-cc5d-4f0e-bb6e-4b40f7b2a001",` +
+	`"user":{"id":"0b7f7f2e-44f5-4c1e-a9b4-2f8f0a7b9c11","name":"Ingrid Bergström","selfUri":"/api/v2/users/0b7f7f2e-44f5-4c1e-a9b4-2f8f0a7b9c11"},` +
+	`"client":{"id":""},"remoteIp":["203.0.113.17"],"serviceName":"ContactCenter","level":"USER","eventDate":"2026-01-15T14:32:10.123Z",` +
+	`"action":"Update","entity":{"id":"9d3a1b50-1e88-4f0b-8a55-7f2f43d0c0de","name":"Billing EMEA"},"entityType":"Queue","status":"SUCCESS",` +
+	`"application":"","initiatingAction":{"transactionId":"5a1d2f","actionContext":"ADMIN_UI"},"transactionInitiator":true,"propertyChanges":[` +
+	`{"property":"acwSettings.timeoutMs","oldValues":["30000"],"newValues":["45000"]},{"property":"version","oldValues":["41"],"newValues":["42"]},` +
+	`{"property":"description","oldValues":[],"newValues":["First line"]},{"property":"wrapupCodes","oldValues":["a","b"],"newValues":["b","c"]}],` +
+	`"context":{"entityId":"9d3a1b50-1e88-4f0b-8a55-7f2f43d0c0de","auditType":"QUEUE"},"entityChanges":[]}`
+
+func BenchmarkNormaliseAndRecord(b *testing.B) { benchmarkEvent(b, typicalEvent) }
+
+func BenchmarkNormaliseAndRecordLive(b *testing.B) { benchmarkEvent(b, liveEvent) }
+
+func benchmarkEvent(b *testing.B, text string) {
 	e := newTestEncoder(b)
-	ev := scan(b, typicalEvent)
+	ev := scan(b, text)
 	b.ReportAllocs()
-	b.SetBytes(int64(len(typicalEvent)))
+	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		meta := e.Normalise(&ev, readAt)
 		for i := range meta.Changes {

@@ -32,26 +32,31 @@ const (
 // change is one record of an event. It is small because an event may have a
 // million of them: values are kept as jsonscan.Value.Ref, of Encoder.doc.
 type change struct {
-	keyStart, keyEnd uint32 // its configurationKey in Encoder.keys
-	keyed            bool
-	kind             changeType
-	before, after    side
+	key           span // its configurationKey
+	member        span // memberId; empty where the change has none of its own
+	keyed         bool
+	kind          changeType
+	memberType    memberType
+	before, after side
 }
 
 // side is a value before or after a change.
 type side struct {
 	typ valueType
-	ref uint32
+	ref uint32 // memberID: the value is the member's id
 }
 
-// add adds a change whose key, where it has one, is the end of e.keys from keyStart on.
-func (e *Encoder) add(kind changeType, keyed bool, keyStart int, before, after side) {
-	e.changes = append(e.changes, change{uint32(keyStart), uint32(len(e.keys)), keyed, kind, before, after})
+// add adds a change; its key and its member stand in e.keys.
+func (e *Encoder) add(c change) {
+	e.changes = append(e.changes, c)
 	e.tooMany = len(e.keys)+leastRecordBytes*len(e.changes) > maxRecordBytes
 }
 
+// keyFrom is the key that e.keys ends with, from start on.
+func (e *Encoder) keyFrom(start int) span { return span{uint32(start), uint32(len(e.keys))} }
+
 // collect finds the changes that the event tells of: at least one.
-func (e *Encoder) collect(event jsonscan.Value) (problem string) {
+func (e *Encoder) collect(event jsonscan.Value, action []byte) (problem string) {
 	if event.DeeperThan(maxLevels) {
 		e.none()
 		return problemTooDeep
@@ -60,12 +65,15 @@ func (e *Encoder) collect(event jsonscan.Value) (problem string) {
 	e.doc = event.Doc()
 	switch {
 	case hasElements(f.propertyChanges) || hasElements(f.entityChanges):
-		e.listed(f.propertyChanges, e.propertyKey)
-		e.listed(f.entityChanges, e.entityKey)
+		e.properties(f.propertyChanges, action)
+		e.entities(f.entityChanges)
 	case isPresent(f.before) || isPresent(f.after):
 		e.snapshots(f.before, f.after)
 	default:
 		problem = e.fromPayload(f.rawPayload)
+	}
+	if len(e.changes) == 0 && problem == "" {
+		e.granted(action)
 	}
 	if e.tooMany {
 		problem = problemTooMany
@@ -103,43 +111,86 @@ func (e *Encoder) fromPayload(payload jsonscan.Value) (problem string) {
 	return ""
 }
 
-// listed adds a change for each element of propertyChanges or entityChanges,
-// also where old and new values are equal, and where the element is no object.
-func (e *Encoder) listed(list jsonscan.Value, appendKey func(element jsonscan.Value) bool) {
-	for el := list.Elements(); el.Next() && !e.tooMany; {
-		before := listSide(el.Value().Get("oldValues"))
-		after := listSide(el.Value().Get("newValues"))
+// element is one of propertyChanges or entityChanges.
+type element struct{ property, entityType, entityID, before, after jsonscan.Value }
+
+// readElement takes an element apart in one pass, as fields.read does an event.
+func (e *Encoder) readElement(v jsonscan.Value) (el element) {
+	mark := len(e.text)
+	for m := v.Members(); m.Next(); {
+		switch string(m.Key().View(&e.text)) {
+		case "property":
+			el.property = m.Value()
+		case "oldValues":
+			el.before = m.Value()
+		case "newValues":
+			el.after = m.Value()
+		case "entityType":
+			el.entityType = m.Value()
+		case "entityId":
+			el.entityID = m.Value()
+		}
+	}
+	e.text = e.text[:mark]
+	return el
+}
+
+// properties adds a change for each element of propertyChanges, also where old and
+// new values are equal, and where the element is no object; for several members of
+// a group one each.
+func (e *Encoder) properties(list jsonscan.Value, action []byte) {
+	for all := list.Elements(); all.Next() && !e.tooMany; {
+		el := e.readElement(all.Value())
 		keyStart := len(e.keys)
-		keyed := appendKey(el.Value())
-		kind := e.compareSides(before, after, e.keys[keyStart:])
-		e.add(kind, keyed, keyStart, before, after)
+		keyed := isText(el.property)
+		if keyed {
+			e.keys = el.property.AppendText(e.keys)
+		}
+		key := e.keyFrom(keyStart)
+		group := false
+		switch string(e.at(key)) {
+		case groupProperty:
+			if e.groupMembers(&el, key, action) {
+				continue
+			}
+			group = true
+		case countProperty:
+			e.siblings.hasCount = true
+		}
+		c := e.listed(&el, key, keyed)
+		if group && c.kind == added && membershipChange(action) != added {
+			c.kind = modified // oldValues is empty for those who went, too
+		}
+		e.setQueueMember(&c)
+		e.add(c)
 	}
 }
 
-// propertyKey appends the key of a property change and reports whether it has one.
-func (e *Encoder) propertyKey(element jsonscan.Value) bool {
-	property := element.Get("property")
-	if !isText(property) {
-		return false
+// entities adds a change for each element of entityChanges, like properties. Its
+// key is <entityType>/<entityId>.
+func (e *Encoder) entities(list jsonscan.Value) {
+	for all := list.Elements(); all.Next() && !e.tooMany; {
+		el := e.readElement(all.Value())
+		keyStart := len(e.keys)
+		keyed := isText(el.entityType) || isText(el.entityID)
+		if isText(el.entityType) {
+			e.keys = el.entityType.AppendText(e.keys)
+		}
+		if keyed {
+			e.keys = append(e.keys, '/')
+		}
+		if isText(el.entityID) {
+			e.keys = el.entityID.AppendText(e.keys)
+		}
+		e.add(e.listed(&el, e.keyFrom(keyStart), keyed))
 	}
-	e.keys = property.AppendText(e.keys)
-	return true
 }
 
-// entityKey appends the key of an entity change: <entityType>/<entityId>.
-func (e *Encoder) entityKey(element jsonscan.Value) bool {
-	typ, id := element.Get("entityType"), element.Get("entityId")
-	if !isText(typ) && !isText(id) {
-		return false
-	}
-	if isText(typ) {
-		e.keys = typ.AppendText(e.keys)
-	}
-	e.keys = append(e.keys, '/')
-	if isText(id) {
-		e.keys = id.AppendText(e.keys)
-	}
-	return true
+// listed is the change that an element tells of.
+func (e *Encoder) listed(el *element, key span, keyed bool) change {
+	before, after := listSide(el.before), listSide(el.after)
+	kind := e.compareSides(before, after, e.at(key))
+	return change{key: key, keyed: keyed, kind: kind, before: before, after: after}
 }
 
 // listSide reads oldValues or newValues: a list of strings, of which none is

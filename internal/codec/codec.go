@@ -10,12 +10,14 @@
 //
 //   - Its fields: fields.go. Both shapes (userId, or user.id) give the same record.
 //   - Which part of it tells the changes: changes.go.
+//   - Who came and who went: members.go, siblings.go.
 //   - The difference of two snapshots: diff.go, on what counts as equal: compare.go.
 //   - The record: record.go, avro.go.
 package codec
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -71,25 +73,35 @@ func ConfluentFraming(schemaID int) []byte {
 func Fingerprint() uint64 { return fingerprint() }
 
 var fingerprint = sync.OnceValue(func() uint64 {
-	c, err := goavro.NewCodec(schemas.ConfigurationChange)
+	_, rabin, err := compile(schemas.ConfigurationChange)
 	if err != nil {
 		panic("codec: the embedded schema is wrong: " + err.Error())
+	}
+	return rabin
+})
+
+// compile gives goavro's codec of a schema and the schema's CRC-64-AVRO fingerprint.
+func compile(schema string) (*goavro.Codec, uint64, error) {
+	c, err := goavro.NewCodec(schema)
+	if err != nil {
+		return nil, 0, err
 	}
 	// goavro 2.15 leaves the type of a logical type as {"type":"long"}, where the
 	// specification's canonical form (and Java's, and fastavro's) has "long". Its
 	// own NativeFromSingle therefore refuses records of this schema.
 	// https://avro.apache.org/docs/1.12.0/specification/#transforming-into-parsing-canonical-form
 	canonical := strings.ReplaceAll(c.CanonicalSchema(), `{"type":"long"}`, `"long"`)
-	if c, err = goavro.NewCodec(canonical); err != nil {
-		panic("codec: the schema's canonical form is wrong: " + err.Error())
+	stripped, err := goavro.NewCodec(canonical)
+	if err != nil {
+		return nil, 0, fmt.Errorf("canonical form: %w", err)
 	}
-	return c.Rabin
-})
+	return c, stripped.Rabin, nil
+}
 
 // singleObjectFraming is what stands in front of a record that is single-object encoded.
 // https://avro.apache.org/docs/1.12.0/specification/#single-object-encoding
-func singleObjectFraming() []byte {
-	return binary.LittleEndian.AppendUint64([]byte{0xC3, 0x01}, Fingerprint())
+func singleObjectFraming(fingerprint uint64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{0xC3, 0x01}, fingerprint)
 }
 
 // Meta is what stands beside the records of an event. Its slices are valid
@@ -109,19 +121,24 @@ type Encoder struct {
 	framing  []byte
 	mappings *Mappings
 	unmapped tally
+	siblings siblings
 
 	// Of the event at hand.
-	fields  fields
-	entity  *Mapping // nil where its type has none
-	changes []change
-	keys    []byte // the configurationKeys of changes, one after another
-	path    []byte // the configurationKey where diff stands
-	tooMany bool
-	cmp     comparer
-	text    []byte // characters that do not stand in the event as they are
-	context []pair
-	common  [3][]byte
-	record  []byte
+	fields          fields
+	entity          *Mapping // nil where its type has none
+	changes         []change
+	keys            []byte // the configurationKeys of changes, one after another
+	path            []byte // the configurationKey where diff stands
+	tooMany         bool
+	cmp             comparer
+	text            []byte // characters that do not stand in the event as they are
+	context         []pair
+	grant           grant
+	members, sorted []span // of a group
+	// Names that the context of a grant has; nil where it has none.
+	roleName, memberName []byte
+	common               [4][]byte
+	record               []byte
 
 	doc *jsonscan.Doc // what changes speak of: the event's, or payload
 
@@ -133,7 +150,7 @@ type Encoder struct {
 func NewEncoder(o Options) (*Encoder, error) {
 	e := &Encoder{framing: o.Framing, mappings: o.Mappings, cmp: newComparer()}
 	if e.framing == nil {
-		e.framing = singleObjectFraming()
+		e.framing = singleObjectFraming(Fingerprint())
 	}
 	if e.mappings == nil {
 		var err error
@@ -162,7 +179,9 @@ func (e *Encoder) Normalise(ev *audit.Event, at time.Time) Meta {
 	if !ev.Time.IsZero() {
 		at = ev.Time
 	}
-	meta.Problem = e.collect(ev.Fields)
+	e.readGrant(&meta)
+	e.readContext(meta.Action)
+	meta.Problem = e.collect(ev.Fields, meta.Action)
 	e.writeCommon(ev.ID, at, &meta)
 	if e.size() > maxRecordBytes {
 		meta.Problem = problemTooMany
@@ -183,7 +202,8 @@ func (e *Encoder) Unmapped() map[string]uint64 { return e.unmapped.snapshot() }
 // reset forgets the event before, and what memory it needed beyond the usual.
 func (e *Encoder) reset() {
 	e.changes, e.context = kept(e.changes, keptItems), kept(e.context, keptItems)
-	for _, text := range [...]*[]byte{&e.keys, &e.path, &e.text, &e.common[0], &e.common[1], &e.common[2], &e.record} {
+	e.members, e.sorted = kept(e.members, keptItems), kept(e.sorted, keptItems)
+	for _, text := range [...]*[]byte{&e.keys, &e.path, &e.text, &e.common[0], &e.common[1], &e.common[2], &e.common[3], &e.record} {
 		*text = kept(*text, keptBytes)
 	}
 	e.tooMany = false
@@ -201,10 +221,16 @@ func kept[T any](s []T, limit int) []T {
 	return s[:0]
 }
 
-// view is the text of v: nil where a string belongs and none can be had. See fields.
-func (e *Encoder) view(v jsonscan.Value) []byte {
+// view is the text of v: nil where an id or a name belongs and there is none. See fields.
+func (e *Encoder) view(v jsonscan.Value) []byte { return viewName(v, &e.text) }
+
+func viewName(v jsonscan.Value, buf *[]byte) []byte {
 	if !isText(v) {
 		return nil
 	}
-	return v.View(&e.text)
+	text := v.View(buf)
+	if len(text) == 0 {
+		return nil
+	}
+	return text
 }

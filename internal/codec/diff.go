@@ -63,7 +63,7 @@ func (e *Encoder) values(before, after jsonscan.Value) {
 	}
 	keyStart := len(e.keys)
 	e.keys = append(e.keys, e.path...)
-	e.add(kind, len(e.path) > 0, keyStart, b, a)
+	e.add(change{key: e.keyFrom(keyStart), keyed: len(e.path) > 0, kind: kind, before: b, after: a})
 }
 
 func typeOf(v jsonscan.Value) valueType {

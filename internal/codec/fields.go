@@ -3,7 +3,8 @@ package codec
 import "genesys-audit-connector/internal/jsonscan"
 
 // fields are the parts of an event that a record is made of, wherever the
-// event's shape has them. A text field that the event lacks is Absent.
+// event's shape has them. One that holds no text, or the empty one, is not there:
+// where an id or a name belongs, "" says that there is none.
 type fields struct {
 	userID, userName       jsonscan.Value
 	action                 jsonscan.Value
@@ -15,11 +16,17 @@ type fields struct {
 	status, level          jsonscan.Value
 	application            jsonscan.Value
 	remoteIP, context      jsonscan.Value
+	message                jsonscan.Value
+	transactionID          jsonscan.Value // of initiatingAction
 	before, after          jsonscan.Value
 	rawPayload             jsonscan.Value
 	propertyChanges        jsonscan.Value
 	entityChanges          jsonscan.Value
 	user, entity, oauthApp jsonscan.Value // where dialects query and realtime keep ids and names
+	initiatingAction       jsonscan.Value
+	// Where a notification keeps the user's name: AuditTopicAuditLogMessage of the
+	// vendor's SDK. Its username may be an object, and so may its clientId.
+	username, userDisplay jsonscan.Value
 }
 
 // read takes the fields out of an event in one pass. A later member of the same
@@ -31,11 +38,31 @@ func (f *fields) read(event jsonscan.Value, text *[]byte) {
 			*field = m.Value()
 		}
 	}
-	f.userID = textOf(f.userID, f.user, "id")
-	f.userName = textOf(f.userName, f.user, "name")
-	f.entityID = textOf(f.entityID, f.entity, "id")
-	f.entityName = textOf(f.entityName, f.entity, "name")
-	f.clientID = textOf(f.clientID, f.oauthApp, "id")
+	f.userID = nameOf(f.userID, f.user, "id")
+	f.userName = nameOf(f.userName, f.user, "name")
+	f.entityID = nameOf(f.entityID, f.entity, "id")
+	f.entityName = nameOf(f.entityName, f.entity, "name")
+	f.transactionID = f.initiatingAction.Get("transactionId")
+	f.message = nameOf(f.message, f.message, "message")
+	if f.clientID.Kind() != jsonscan.Object {
+		f.clientID = nameOf(f.clientID, f.oauthApp, "id")
+	} else {
+		f.clientID = nameOf(f.oauthApp.Get("id"), f.clientID, "id")
+	}
+	if f.username.Kind() != jsonscan.Absent || f.userDisplay.Kind() != jsonscan.Absent {
+		f.readNotification()
+	}
+}
+
+// readNotification takes what only a notification has, where nothing else says it.
+func (f *fields) readNotification() {
+	f.userID = nameOf(f.userID, f.username, "id")
+	if !isName(f.userName) {
+		f.userName = nameOf(f.username, f.username, "name")
+	}
+	if !isName(f.userName) {
+		f.userName = f.userDisplay
+	}
 }
 
 func (f *fields) named(name []byte) *jsonscan.Value {
@@ -68,6 +95,14 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 		return &f.remoteIP
 	case "context":
 		return &f.context
+	case "username":
+		return &f.username
+	case "userDisplay":
+		return &f.userDisplay
+	case "message":
+		return &f.message
+	case "initiatingAction":
+		return &f.initiatingAction
 	case "before":
 		return &f.before
 	case "after":
@@ -88,12 +123,19 @@ func (f *fields) named(name []byte) *jsonscan.Value {
 	return nil
 }
 
-// textOf is the flat field where that holds a text, else the member called name of the object.
-func textOf(flat, object jsonscan.Value, name string) jsonscan.Value {
-	if isText(flat) {
+// nameOf is the flat field where that holds a name, else the member called name of the
+// object.
+func nameOf(flat, object jsonscan.Value, name string) jsonscan.Value {
+	if object.Kind() != jsonscan.Object || isName(flat) {
 		return flat
 	}
 	return object.Get(name)
+}
+
+// isName reports whether v counts where an id or a name belongs: a text that is not
+// empty.
+func isName(v jsonscan.Value) bool {
+	return isText(v) && string(v.Raw()) != `""`
 }
 
 // isText reports whether v counts where a string belongs: a string, or a number

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml"
 
@@ -22,10 +23,17 @@ type Mapping struct {
 	// EntityType is the type as dialects query and realtime spell it. Events
 	// match it in any case: dialect auditlogs says queue, the others Queue.
 	EntityType string `yaml:"entityType"`
+	// Aliases are further names of the type, in any case.
+	Aliases []string `yaml:"aliases"`
 	// Paths are the configuration keys that its documents are expected to have.
 	Paths []string `yaml:"paths"`
 	// Sets are those of Paths whose arrays have no order.
 	Sets []string `yaml:"sets"`
+	// Secrets and Personal are the configuration keys whose values are secrets, or
+	// say something of a person: the key itself and what is below it, each with its
+	// first part among Paths. "*" is whatever the entity has.
+	Secrets  []string `yaml:"secrets"`
+	Personal []string `yaml:"personal"`
 	// Name tells which ids the entity's name holds, in events of some actions.
 	Name *NameReading `yaml:"name"`
 }
@@ -44,11 +52,13 @@ type NameReading struct {
 
 // Mappings are the mappings of all types that have one.
 type Mappings struct {
-	byType map[string]*Mapping // by EntityType in lower case
+	byType map[string]*Mapping // by EntityType and Aliases in lower case
 }
 
-// BuiltinMappings reads the mappings in schemas/entities.
-func BuiltinMappings() (*Mappings, error) { return LoadMappings(schemas.Entities) }
+// BuiltinMappings are the mappings in schemas/entities. Nobody may change them.
+func BuiltinMappings() (*Mappings, error) { return builtinMappings() }
+
+var builtinMappings = sync.OnceValues(func() (*Mappings, error) { return LoadMappings(schemas.Entities) })
 
 // LoadMappings reads every entities/*.yaml. Its errors are ErrMapping or those of fsys.
 func LoadMappings(fsys fs.FS) (*Mappings, error) {
@@ -74,24 +84,38 @@ func (all *Mappings) load(text []byte) error {
 	if err := yaml.UnmarshalWithOptions(text, m, yaml.DisallowUnknownField()); err != nil {
 		return fmt.Errorf("%w: %w", ErrMapping, err)
 	}
-	key := strings.ToLower(m.EntityType)
-	switch {
-	case key == "":
+	if err := m.check(); err != nil {
+		return err
+	}
+	for _, name := range append([]string{m.EntityType}, m.Aliases...) {
+		key := strings.ToLower(name)
+		if all.byType[key] != nil {
+			return fmt.Errorf("%w: there is another one of entityType %s", ErrMapping, name)
+		}
+		all.byType[key] = m
+	}
+	return nil
+}
+
+func (m *Mapping) check() error {
+	if m.EntityType == "" || slices.Contains(m.Aliases, "") {
 		return fmt.Errorf("%w: entityType is missing", ErrMapping)
-	case all.byType[key] != nil:
-		return fmt.Errorf("%w: there is another one of entityType %s", ErrMapping, m.EntityType)
 	}
 	for _, set := range m.Sets {
 		if !slices.Contains(m.Paths, set) {
-			return fmt.Errorf("%w: sets has %s, which paths has not", ErrMapping, set)
+			return fmt.Errorf("%w: %s is listed in sets but not in paths", ErrMapping, set)
+		}
+	}
+	for list, keys := range map[string][]string{"secrets": m.Secrets, "personal": m.Personal} {
+		for _, key := range keys {
+			if first, _, _ := strings.Cut(key, "."); key != "*" && !slices.Contains(m.Paths, first) {
+				return fmt.Errorf("%w: %s is listed in %s but not in paths", ErrMapping, key, list)
+			}
 		}
 	}
 	if m.Name != nil {
-		if err := m.Name.parse(); err != nil {
-			return err
-		}
+		return m.Name.parse()
 	}
-	all.byType[key] = m
 	return nil
 }
 

@@ -102,7 +102,11 @@ func TestRandomEventsLikeReference(t *testing.T) {
 	for range n {
 		text := w.event()
 		c.check(t, []byte(text))
-		kinds[c.decodedType(t)]++
+		change := c.first(t)
+		kinds[change.Type]++
+		if change.MemberID != nil {
+			kinds["member "+change.Type]++
+		}
 	}
 	// The events must reach every kind of change, or the comparison says little.
 	for _, kind := range []string{"ADDED", "REMOVED", "MODIFIED", "REORDERED", "NONE"} {
@@ -110,16 +114,21 @@ func TestRandomEventsLikeReference(t *testing.T) {
 			t.Errorf("only %d of %d events have %s first", kinds[kind], n, kind)
 		}
 	}
+	for _, kind := range []string{"member ADDED", "member REMOVED", "member MODIFIED"} {
+		if kinds[kind] < n/1000 {
+			t.Errorf("only %d of %d events have %s first", kinds[kind], n, kind)
+		}
+	}
 }
 
-// decodedType is the change type of the first record of the event at hand.
-func (c *checker) decodedType(t *testing.T) string {
+// first is the first record of the event at hand.
+func (c *checker) first(t *testing.T) audit.Change {
 	t.Helper()
 	change, err := c.decoder.Decode(c.encoder.Record(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return change.Type
+	return change
 }
 
 func FuzzNormalise(f *testing.F) {
@@ -128,7 +137,7 @@ func FuzzNormalise(f *testing.F) {
 		f.Add([]byte(w.event()))
 	}
 	f.Add([]byte(typicalEvent))
-	for _, odd := range []string{`null`, `"x"`, `7`, `[{}]`, `{}`, `{"before":{"a":{}},"after":{"a":[]}}`} {
+	for _, odd := range []string{`{"":"0"}`, liveEvent, memberEvent("c", "g", "a", "b"), `null`, `"x"`, `7`, `[{}]`, `{}`, `{"before":{"a":{}},"after":{"a":[]}}`} {
 		f.Add([]byte(odd))
 	}
 	c := newChecker(f)

@@ -25,7 +25,7 @@ func (w *writer) space() {
 var oddStrings = []string{
 	``, `a`, `b`, `\u0061`, `a.b`, `x[0]`, `q\"`, `]`, `\\`, `é`, `\u00e9`, `\ud83d\ude00`, `😀`, `\ud83d`, `\udc00x`, "\xff", "\xe2\x82", `\ufffd`,
 	`\n\t\b\f\r`, `\u0000`, `\u001f\".`, `<&>`, `\u2028`, "\u2028", `\\u2028.`, `\/`, `7`, `true`, `null`, `userId`, `0123456789abcdef0123456789abcdef`,
-	`ключ`, `\uFEFF`, `before`, `one--two--three`, `one--two`, `a--b--c--d`, `--x--`,
+	`ключ`, `\uFEFF`, `before`, `one--two--three`, `one--two`, `u--a--*`, `QueueMember/q:u`, `queueMember:u`, `[a, b]`, `[a,b ,7]`, `[a`, `[]`, `a--b--c--d`, `--x--`,
 }
 
 func (w *writer) str() string { return `"` + w.pick(oddStrings...) + `"` }
@@ -136,7 +136,7 @@ func (w *writer) listed(names ...string) string {
 		var members []string
 		for _, name := range names {
 			if w.IntN(6) > 0 {
-				members = append(members, strconv.Quote(name)+":"+w.pick(w.scalar(), `"memberIds"`, `"group-membership"`))
+				members = append(members, strconv.Quote(name)+":"+w.pick(w.scalar(), `"memberIds"`, `"group-membership"`, `"group-membership"`, `"queueId:q:members"`))
 			}
 		}
 		a, b := w.shuffled()
@@ -161,7 +161,7 @@ func (w *writer) event() string {
 	}
 	for _, name := range []string{
 		"auditId", "userId", "userName", "entityId", "entityName", "clientId", "userHomeOrgId", "serviceName", "status", "level", "application",
-		"user", "entity", "client", "remoteIp", "context",
+		"user", "entity", "client", "remoteIp", "context", "message", "username", "userDisplay", "initiatingAction",
 	} {
 		if w.IntN(3) == 0 {
 			put(name, text())
@@ -172,13 +172,17 @@ func (w *writer) event() string {
 		put("entity", `{"id":`+text()+`,"name":`+text()+`}`)
 		put("user", `{"id":`+text()+`,"name":`+text()+`}`)
 		put("client", `{"id":`+text()+`}`)
+		put("clientId", `{"id":`+text()+`}`)
+		put("username", `{"id":`+text()+`,"name":`+text()+`}`)
+		put("message", `{"message":`+text()+`,"messageParams":{}}`)
+		put("initiatingAction", `{"transactionId":`+text()+`}`)
 	}
 	if w.IntN(2) == 0 {
 		put("context", w.render(func() { w.object(w.IntN(5), func(int) { w.WriteString(text()) }) }))
 		put("remoteIp", w.render(func() { w.value(2) }))
 	}
 	put("entityType", w.pick(`"Group"`, `"group"`, `"queue"`, `"Role"`, `"role"`, `"Unheard of"`, text()))
-	put("action", w.pick(`"MemberAdd"`, `"Update"`, text()))
+	put("action", w.pick(`"MemberAdd"`, `"MemberRemove"`, `"MemberUpdate"`, `"Update"`, text()))
 	put("timestamp", w.pick(`"2026-01-02T03:04:05.678901Z"`, `"2026-01-02T03:04:05+02:00"`, text()))
 	if w.IntN(4) == 0 {
 		put("propertyChanges", w.pick(w.listed("property"), text()))

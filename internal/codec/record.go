@@ -13,7 +13,9 @@ import (
 //	               changeIndex, changeCount
 //	common[1]      timestamp … entityName
 //	               configurationKey … newType
-//	common[2]      orgId … context
+//	common[2]      orgId … transactionId
+//	               memberId … memberName
+//	common[3]      divisionId … maskedFields
 //
 // The order is that of schemas/configuration_change.avsc.
 
@@ -30,7 +32,11 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 	who = appendBytes(who, meta.Action)
 	who = appendBytes(who, meta.EntityType)
 	who = e.appendNullable(who, f.entityID)
-	e.common[1] = e.appendNullable(who, f.entityName)
+	if e.grant.subject == nil {
+		e.common[1] = e.appendNullable(who, f.entityName)
+	} else {
+		e.common[1] = appendOptional(who, e.roleName) // the name of the entity is three ids
+	}
 
 	tail := e.appendNullable(e.common[2], f.orgID)
 	tail = e.appendNullable(tail, f.serviceName)
@@ -39,7 +45,12 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 	tail = e.appendNullable(tail, f.level)
 	tail = e.appendNullable(tail, f.application)
 	tail = e.appendAddresses(tail, f.remoteIP)
-	e.common[2] = e.appendContext(tail, meta.Action)
+	tail = e.appendContext(tail)
+	tail = e.appendNullable(tail, f.message)
+	e.common[2] = e.appendNullable(tail, f.transactionID)
+
+	// divisionName, resolvedNames, maskedFields: nobody has looked up or masked anything.
+	e.common[3] = append(appendOptional(e.common[3], e.grant.division), isNull, endOfBlocks, endOfBlocks)
 }
 
 // writeRecord writes one change. The slice is valid until the next one.
@@ -49,16 +60,22 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 	r = binary.AppendVarint(r, int64(len(e.changes)))
 	r = append(r, e.common[1]...)
 	if c.keyed {
-		r = appendBytes(append(r, isString), e.keys[c.keyStart:c.keyEnd])
+		r = appendBytes(append(r, isString), e.at(c.key))
 	} else {
 		r = append(r, isNull)
 	}
 	r = appendEnum(r, uint8(c.kind))
-	r = e.appendSide(r, c.before)
-	r = e.appendSide(r, c.after)
+	r = e.appendSide(r, c.before, c)
+	r = e.appendSide(r, c.after, c)
 	r = appendEnum(r, uint8(c.before.typ))
 	r = appendEnum(r, uint8(c.after.typ))
 	r = append(r, e.common[2]...)
+	if c.member == (span{}) && e.grant.subject == nil { // nearly all
+		r = append(r, isNull, isNull, isNull)
+	} else {
+		r = e.appendMember(r, c)
+	}
+	r = append(r, e.common[3]...)
 	e.record = r
 	return r
 }
@@ -66,22 +83,37 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 // size is at least what the event's records come to, but for the values: those
 // stand in the event, each once.
 func (e *Encoder) size() int {
-	shared := len(e.common[0]) + len(e.common[1]) + len(e.common[2])
+	shared := len(e.common[0]) + len(e.common[1]) + len(e.common[2]) + len(e.common[3])
 	return shared*len(e.changes) + len(e.keys)
 }
 
-func (e *Encoder) appendSide(dst []byte, s side) []byte {
+func (e *Encoder) appendSide(dst []byte, s side, c *change) []byte {
 	if s.typ == absentValue || s.typ == nullValue {
 		return append(dst, isNull)
+	}
+	if s.ref == memberID {
+		return appendOptional(dst, e.at(c.member))
 	}
 	return e.appendText(append(dst, isString), e.doc.At(s.ref))
 }
 
+// appendNullable writes an id or a name; null where there is none. See fields.
 func (e *Encoder) appendNullable(dst []byte, v jsonscan.Value) []byte {
 	if !isText(v) {
 		return append(dst, isNull)
 	}
-	return e.appendText(append(dst, isString), v)
+	mark := len(e.text)
+	dst = appendOptional(dst, v.View(&e.text))
+	e.text = e.text[:mark]
+	return dst
+}
+
+// appendOptional writes a name or an id; none is null.
+func appendOptional(dst, text []byte) []byte {
+	if len(text) == 0 {
+		return append(dst, isNull)
+	}
+	return appendBytes(append(dst, isString), text)
 }
 
 // appendText writes the characters of a string, or another value's spelling.
@@ -120,10 +152,10 @@ func (e *Encoder) appendAddresses(dst []byte, list jsonscan.Value) []byte {
 // pair is a key of the context and its value.
 type pair struct{ key, value []byte }
 
-// appendContext writes the event's context and, under keys that it does not
-// have itself, the ids that the entity's name hides. A value that is no text is
-// left out.
-func (e *Encoder) appendContext(dst []byte, action []byte) []byte {
+// readContext reads the event's context and, under keys that it does not have
+// itself, the ids that the entity's name hides. A value that is no text is left
+// out. What a grant's context calls the role and the member, they are called.
+func (e *Encoder) readContext(action []byte) {
 	doc := e.fields.context.Doc()
 	start, end := e.cmp.match(e.fields.context, jsonscan.Value{})
 	for _, m := range e.cmp.matched[start:end] {
@@ -132,7 +164,21 @@ func (e *Encoder) appendContext(dst []byte, action []byte) []byte {
 		}
 	}
 	e.cmp.matched = e.cmp.matched[:start]
+	e.roleName, e.memberName = nil, nil
+	if e.grant.subject != nil {
+		for _, p := range e.context {
+			switch string(p.key) {
+			case "roleName":
+				e.roleName = p.value
+			case "memberName":
+				e.memberName = p.value
+			}
+		}
+	}
 	e.context = e.entity.appendIDs(e.context, action, e.view(e.fields.entityName))
+}
+
+func (e *Encoder) appendContext(dst []byte) []byte {
 	if len(e.context) == 0 {
 		return append(dst, endOfBlocks)
 	}

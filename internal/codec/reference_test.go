@@ -116,6 +116,14 @@ func (v refValue) asText() *string {
 	return &v.text
 }
 
+// asName is the value where an id or a name belongs.
+func (v refValue) asName() *string {
+	if t := v.asText(); t != nil && *t != "" {
+		return t
+	}
+	return nil
+}
+
 // asChange is previousValue or newValue and its type.
 func (v refValue) asChange() (*string, string) {
 	switch v.kind {
@@ -164,6 +172,8 @@ func refReordered(a, b refValue) bool {
 type refEvent struct {
 	sets    []string
 	changes []audit.Change
+	action  string
+	subject string // of a role grant
 }
 
 func (e *refEvent) add(key *string, before, after refValue, keepEqual bool) {
@@ -271,7 +281,15 @@ func (e *refEvent) collect(v refValue) {
 	properties, entities := v.get("propertyChanges").list, v.get("entityChanges").list
 	if len(properties)+len(entities) > 0 {
 		for _, p := range properties {
+			if e.group(p) {
+				continue
+			}
+			mark := len(e.changes)
 			e.add(p.get("property").asText(), refSide(p.get("oldValues")), refSide(p.get("newValues")), true)
+			refQueueMember(&e.changes[mark])
+			if c := &e.changes[mark]; c.Type == "ADDED" && refOr(c.Key) == "group-membership" && e.action != "MemberAdd" {
+				c.Type = "MODIFIED"
+			}
 		}
 		for _, p := range entities {
 			var key *string
@@ -308,20 +326,30 @@ func refOr(s *string) string {
 func refNormalise(raw []byte, id string, at time.Time, mappings *Mappings) []audit.Change {
 	v := refParse(raw)
 	field := func(flat, object, name string) *string {
-		if t := v.get(flat).asText(); t != nil {
+		if t := v.get(flat).asName(); t != nil {
 			return t
 		}
-		return v.get(object).get(name).asText()
+		return v.get(object).get(name).asName()
+	}
+	or := func(names ...*string) *string {
+		for _, n := range names {
+			if n != nil {
+				return n
+			}
+		}
+		return nil
 	}
 	common := audit.Change{
 		AuditID: id, Time: at,
-		UserID: field("userId", "user", "id"), UserName: field("userName", "user", "name"),
-		Action: refOr(v.get("action").asText()), EntityType: refOr(v.get("entityType").asText()),
+		UserID:   or(field("userId", "user", "id"), v.get("username").get("id").asName()),
+		UserName: or(field("userName", "user", "name"), field("username", "username", "name"), v.get("userDisplay").asName()),
+		Action:   refOr(v.get("action").asText()), EntityType: refOr(v.get("entityType").asText()),
 		EntityID: field("entityId", "entity", "id"), EntityName: field("entityName", "entity", "name"),
-		OrgID: v.get("userHomeOrgId").asText(), ServiceName: v.get("serviceName").asText(),
-		ClientID: field("clientId", "client", "id"),
-		Status:   v.get("status").asText(), Level: v.get("level").asText(), Application: v.get("application").asText(),
+		OrgID: v.get("userHomeOrgId").asName(), ServiceName: v.get("serviceName").asName(),
+		ClientID: or(field("clientId", "client", "id"), v.get("clientId").get("id").asName()),
+		Status:   v.get("status").asName(), Level: v.get("level").asName(), Application: v.get("application").asName(),
 		Context: map[string]string{},
+		Message: field("message", "message", "message"), TransactionID: v.get("initiatingAction").get("transactionId").asName(),
 	}
 	addresses := v.get("remoteIp").list
 	if v.get("remoteIp").isText() {
@@ -339,19 +367,34 @@ func refNormalise(raw []byte, id string, at time.Time, mappings *Mappings) []aud
 	}
 	e := refEvent{}
 	for _, m := range mappings.byType {
-		if strings.EqualFold(m.EntityType, common.EntityType) {
+		names := append([]string{m.EntityType}, m.Aliases...)
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, common.EntityType) }) {
 			e.sets = m.Sets
 		}
 	}
-	if ids := strings.Split(refOr(common.EntityName), "--"); strings.EqualFold(common.EntityType, "Role") && len(ids) == 3 &&
-		strings.HasPrefix(common.Action, "Member") && !slices.Contains(ids, "") {
+	e.action = common.Action
+	if ids := strings.Split(refOr(common.EntityName), "--"); strings.EqualFold(common.EntityType, "Role") && len(ids) == 3 && !slices.Contains(ids, "") {
+		member := slices.Contains([]string{"MemberAdd", "MemberRemove", "MemberUpdate"}, common.Action)
+		if member || ids[1] == refOr(common.EntityID) {
+			e.subject = ids[0]
+			common.EntityName, common.MemberID, common.DivisionID = nil, &ids[0], &ids[2]
+			if name := common.Context["roleName"]; name != "" {
+				common.EntityName = &name
+			}
+			if name := common.Context["memberName"]; name != "" {
+				common.MemberName = &name
+			}
+		}
 		for i, name := range []string{"userId", "roleId", "orgId"} {
-			if _, own := common.Context[name]; !own {
+			if _, own := common.Context[name]; member && !own {
 				common.Context[name] = ids[i]
 			}
 		}
 	}
 	e.collect(v)
+	if len(e.changes) == 0 && e.subject != "" {
+		e.granted()
+	}
 	if len(e.changes) == 0 {
 		e.changes = []audit.Change{{Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT"}}
 	}
@@ -359,6 +402,11 @@ func refNormalise(raw []byte, id string, at time.Time, mappings *Mappings) []aud
 		whole := common
 		whole.Index, whole.Count = i, len(e.changes)
 		whole.Key, whole.Type = c.Key, c.Type
+		if e.subject == "" {
+			whole.MemberID, whole.MemberType = c.MemberID, c.MemberType
+		} else {
+			whole.MemberType = c.MemberType
+		}
 		whole.Previous, whole.New, whole.PreviousType, whole.NewType = c.Previous, c.New, c.PreviousType, c.NewType
 		e.changes[i] = whole
 	}

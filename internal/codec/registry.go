@@ -114,7 +114,9 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 // Subject is the name that the values of a topic have in the registry.
 func Subject(topic string) string { return topic + "-value" }
 
-func schema() sr.Schema { return sr.Schema{Schema: schemas.ConfigurationChange, Type: sr.TypeAvro} }
+func schema() sr.Schema { return avro(schemas.ConfigurationChange) }
+
+func avro(text string) sr.Schema { return sr.Schema{Schema: text, Type: sr.TypeAvro} }
 
 // SchemaID registers the schema for the topic's values, or looks it up where it
 // must not be registered, and returns its id. Both may be repeated: the same
@@ -127,6 +129,33 @@ func (r *Registry) SchemaID(ctx context.Context, topic string) (int, error) {
 	}
 	found, err := r.client.LookupSchema(ctx, subject, schema())
 	return usableSchemaID(subject, found.ID, err)
+}
+
+// Framings are what the values of a topic begin with, for NewDecoder: with the
+// schema of today, and with those that were released before, oldest first. One
+// that the registry does not have under the subject is empty: no record has it.
+func (r *Registry) Framings(ctx context.Context, topic string) (framing []byte, older [][]byte, err error) {
+	id, err := r.SchemaID(ctx, topic)
+	if err != nil {
+		return nil, nil, err
+	}
+	released, err := schemas.Released()
+	if err != nil {
+		return nil, nil, err
+	}
+	subject := Subject(topic)
+	older = make([][]byte, len(released))
+	for i, text := range released {
+		found, err := r.client.LookupSchema(ctx, subject, avro(text))
+		was, err := usableSchemaID(subject, found.ID, err)
+		switch {
+		case err == nil:
+			older[i] = ConfluentFraming(was)
+		case !errors.Is(err, ErrSchemaUnknown):
+			return nil, nil, err
+		}
+	}
+	return ConfluentFraming(id), older, nil
 }
 
 // usableSchemaID refuses an answer without an id: whatever sent it, consumers

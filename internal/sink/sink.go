@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +93,7 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 	before := s.producer.Stats().Bytes
 	err := s.try(ctx, step)
 	if err == nil {
+		s.encoder.Committed()
 		s.cost.add(step, s.producer.Stats().Bytes-before)
 		s.recent.keep()
 		s.mu.Lock()
@@ -130,6 +132,7 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	now := time.Now()
+	s.encoder.Observe(eventsOf(step.Events))
 	for i := range step.Events {
 		if err := s.event(&step.Events[i], now); err != nil {
 			return err
@@ -139,6 +142,16 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	return s.producer.Commit(ctx)
+}
+
+func eventsOf(published []poller.Publication) iter.Seq[*audit.Event] {
+	return func(yield func(*audit.Event) bool) {
+		for i := range published {
+			if !yield(published[i].Event) {
+				return
+			}
+		}
+	}
 }
 
 // event writes the raw record, the change records and the remembered id of one event.

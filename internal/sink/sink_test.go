@@ -195,10 +195,9 @@ func TestEventTime(t *testing.T) {
 	}
 }
 
-// What a topic does not take is named, nothing of its step is written, and the
-// step goes through without it.
-func TestTooLargeIsNamed(t *testing.T) {
-	r := newRig(t, Config{})
+// tooLarge is an event that no topic takes.
+func tooLarge(t *testing.T) poller.Publication {
+	t.Helper()
 	noise := make([]byte, 40_000)
 	seed := sha256.Sum256(nil)
 	for i := range noise {
@@ -207,7 +206,14 @@ func TestTooLargeIsNamed(t *testing.T) {
 		}
 		noise[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[seed[i%32]&63] // it cannot be compressed much
 	}
-	small, huge := publication(t, queueEvent), publication(t, `{"auditId":"huge","note":"`+string(noise)+`"}`)
+	return publication(t, `{"auditId":"huge","note":"`+string(noise)+`"}`)
+}
+
+// What a topic does not take is named, nothing of its step is written, and the
+// step goes through without it.
+func TestTooLargeIsNamed(t *testing.T) {
+	r := newRig(t, Config{})
+	small, huge := publication(t, queueEvent), tooLarge(t)
 	step := &poller.Step{Events: []poller.Publication{small, huge}}
 	err := r.Commit(t.Context(), step)
 	var refused *poller.RefusedError
