@@ -115,7 +115,7 @@ func TestRandomEventsLikeReference(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"member ADDED", "member REMOVED", "member MODIFIED"} {
-		if kinds[kind] < n/1000 {
+		if kinds[kind] < n/3000 {
 			t.Errorf("only %d of %d events have %s first", kinds[kind], n, kind)
 		}
 	}
