@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,10 +206,10 @@ func TestPoisonIsCutOutAndHeals(t *testing.T) {
 						b.api.add(stream, fmt.Sprint("near", at.Unix(), "-", i), near, near)
 					}
 				}
-				healed := false
+				var healed atomic.Bool
 				src := &faulty{b.api, func(r audit.Read) error {
 					for _, at := range poisons {
-						if r.Interval.Contains(at) && time.Now().After(at) && !healed {
+						if r.Interval.Contains(at) && time.Now().After(at) && !healed.Load() {
 							return fmt.Errorf("GET: 500: %w", ErrUnreadable)
 						}
 					}
@@ -235,7 +236,7 @@ func TestPoisonIsCutOutAndHeals(t *testing.T) {
 					if lag := time.Since(l.Covered.Last()); lag > 10*time.Second {
 						t.Errorf("the tail is %s behind", lag)
 					}
-					healed = true
+					healed.Store(true)
 				})
 				b.during(src, 90*time.Minute, func() {
 					if l := b.ledger(); len(l.Gaps) > 0 || len(l.Wanted) > 0 || len(l.Covered) != 1 || len(b.cfg.Health.Failing()) > 0 {
@@ -255,27 +256,27 @@ func TestOutageMakesNoGap(t *testing.T) {
 			at := b.start.Add(time.Duration(i-240) * 2 * time.Minute)
 			b.api.add(stream, fmt.Sprint("e", i), at, at)
 		}
-		down := false
+		var down atomic.Bool
 		src := &faulty{b.api, func(audit.Read) error {
-			if down {
+			if down.Load() {
 				return fmt.Errorf("GET: 503: %w", ErrUnreadable)
 			}
 			return nil
 		}}
 		b.during(src, time.Second, func() {})
 		for range 3 {
-			down = true
+			down.Store(true)
 			b.during(src, 2*time.Hour, func() {
 				if l := b.ledger(); len(l.Gaps) > 0 {
 					t.Errorf("gaps %v", l.Gaps)
 				}
-				down = false
+				down.Store(false)
 				time.Sleep(20 * time.Second)
-				down = true
+				down.Store(true)
 				time.Sleep(20 * time.Minute)
 			})
 		}
-		down = false
+		down.Store(false)
 		b.during(src, 2*time.Hour, func() {
 			b.kafka.complete(b.api, b.start.Add(-10*time.Hour), b.start.Add(2*time.Hour), time.Hour)
 			if l := b.ledger(); len(l.Gaps) > 0 || len(l.Wanted) > 0 {
@@ -342,9 +343,10 @@ func TestTokenDoesNotWaitBehindARejectedStep(t *testing.T) {
 	inBubble(t, time.Hour, func(b *bench) {
 		at := b.start.Add(-time.Minute)
 		b.api.add(stream, "e", at, at)
-		rejecting := true
+		var rejecting atomic.Bool
+		rejecting.Store(true)
 		b.kafka.reject = func(s *Step) error {
-			if rejecting && len(s.Events) > 0 {
+			if rejecting.Load() && len(s.Events) > 0 {
 				return fmt.Errorf("%w: NOT_ENOUGH_REPLICAS", ErrNotWritten)
 			}
 			return nil
@@ -362,7 +364,7 @@ func TestTokenDoesNotWaitBehindARejectedStep(t *testing.T) {
 		if err := p.SaveToken(ctx, []byte("sealed")); err != nil || time.Since(began) > time.Second {
 			t.Errorf("saved after %s: %v", time.Since(began), err)
 		}
-		rejecting = false
+		rejecting.Store(false)
 		time.Sleep(time.Minute)
 		if b.published("e") != 1 || len(b.cfg.Health.Failing()) > 0 {
 			t.Errorf("published %d times, failing: %v", b.published("e"), b.cfg.Health.Failing())
