@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,10 +123,10 @@ func TestIDsBetweenMergedGapsAreKept(t *testing.T) {
 		for i := range 60 {
 			b.api.add(stream, fmt.Sprint("e", i), at(i).Add(time.Second), at(i))
 		}
-		var again time.Time // when it was asked for again
+		var again atomic.Pointer[time.Time] // when it was asked for again
 		src := &faulty{b.api, func(r audit.Read) error {
-			if !again.IsZero() {
-				if r.Purpose == audit.Backfill && time.Since(again) < 10*time.Minute {
+			if asked := again.Load(); asked != nil {
+				if r.Purpose == audit.Backfill && time.Since(*asked) < 10*time.Minute {
 					return errPage
 				}
 				return nil
@@ -145,7 +146,8 @@ func TestIDsBetweenMergedGapsAreKept(t *testing.T) {
 			if l := b.ledger(); len(l.Gaps) > 6 || len(l.Wanted) > 0 {
 				t.Errorf("gaps %v, wanted %v: the case shows nothing", l.Gaps, l.Wanted)
 			}
-			again = time.Now()
+			now := time.Now()
+			again.Store(&now)
 			p.Request("r", offsets.Request{Kind: offsets.KindBackfill, From: at(0), To: at(60)})
 		})
 		if err := p.Run(ctx); err != nil { // Commit complains of what comes twice
