@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -503,11 +504,10 @@ func TestRequestsPerPoll(t *testing.T) {
 // When a connection breaks, net/http sends a GET again by itself: the pacer
 // learns of it.
 func TestPacerCountsWhatTransportRepeats(t *testing.T) {
-	requests := 0
+	var requests atomic.Int64
 	s := &script{}
 	s.fallback = func(w http.ResponseWriter, r *http.Request) {
-		requests++
-		if requests == 2 {
+		if requests.Add(1) == 2 {
 			drop(w, r)
 		}
 		page("", "a")(w, r)
@@ -528,8 +528,8 @@ func TestPacerCountsWhatTransportRepeats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used := c.Rate().Used; requests != 3 || used != requests {
-		t.Fatalf("the server got %d requests, the pacer counted %d", requests, used)
+	if got, used := requests.Load(), c.Rate().Used; got != 3 || int64(used) != got {
+		t.Fatalf("the server got %d requests, the pacer counted %d", got, used)
 	}
 }
 

@@ -91,7 +91,7 @@ func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound off
 		l = l.Doubt(audit.Interval{From: from, To: now.Add(-overlap)})
 	}
 	for age, mark := range l.Sweeps {
-		l.Sweeps[age] = earliest(mark, now.Add(-age))
+		l.Sweeps[age] = latest(earliest(mark, now.Add(-age)), l.Start)
 	}
 	l.Forgotten, l.Kept = earliest(l.Forgotten, from), earliest(l.Kept, from)
 	return l, again

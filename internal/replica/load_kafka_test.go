@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/kafkatest"
 	"genesys-audit-connector/internal/offsets"
@@ -163,7 +164,11 @@ func fill(b *testing.B, brokers []string, ids int) {
 	if err := producer.Init(ctx); err != nil {
 		b.Fatal(err)
 	}
-	out := sink.New(sink.Config{Org: loadOrg, Offsets: sink.Topic{Name: loadTopic, Partitions: 1}}, producer, nil)
+	encoder, err := codec.NewEncoder(codec.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := sink.New(sink.Config{Org: loadOrg, Offsets: sink.Topic{Name: loadTopic, Partitions: 1}}, producer, encoder)
 	rnd, end := rand.New(rand.NewPCG(1, 2)), time.Now().UTC()
 	covered := offsets.Ledger{Start: end.Add(-24 * time.Hour)}
 	step := &poller.Step{Remember: make([]poller.Remembered, 0, stepIDs), Ledgers: map[string]offsets.Ledger{}}
