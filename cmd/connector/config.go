@@ -57,12 +57,14 @@ type Genesys struct {
 	RefreshToken Secret `env:"GENESYS_REFRESH_TOKEN"`
 	// The scope to ask for.
 	Scope string `env:"GENESYS_OAUTH_SCOPE" example:"audits:readonly"`
-	// The API's dialect. `auto` takes `auditlogs` where it is served, else `realtime` for recent events of the services it has and `query` for the rest.
+	// The API's dialect. `auto` takes `auditlogs` where it is served, else `query` for what counts as covered (all services at once where the organisation allows that) and `realtime` beside it, so that recent events come sooner.
 	API string `env:"GENESYS_AUDIT_API,default=auto" oneof:"auto,auditlogs,query,realtime"`
 	// The filter expression of dialect `auditlogs`: conditions `key=value`, joined by commas. Values match exactly, case included.
 	Filter string `env:"GENESYS_FILTER,default=type=configuration" is:"filter"`
 	// The services to read with dialects `query` and `realtime`, separated by commas.
 	Services []string `env:"GENESYS_SERVICES" is:"services" unset:"all" example:"Routing,PeoplePermissions"`
+	// The services that `realtime` is asked for every POLL_INTERVAL, whatever the limit. The others share what is left, those with news more often.
+	Priority []string `env:"GENESYS_PRIORITY_SERVICES,default=PeoplePermissions" is:"services" example:"PeoplePermissions,Directory"`
 	// How far back the API holds events. What is older is never asked for.
 	Retention time.Duration `env:"GENESYS_RETENTION" min:"1h" max:"7300d" unset:"180d (auditlogs), 365d (query), 14d (realtime)" example:"180d"`
 	// The limit that the organisation (or the client) has, as requests per time.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"genesys-audit-connector/internal/genesys"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/replica"
@@ -26,6 +27,7 @@ func (a *app) Snapshot() web.Snapshot {
 		Transactions: transactions(a.producer.Stats()),
 		Failures:     failures(append(a.health.Past(), a.health.Failing()...)),
 	}
+	s.Leads = leads(counts)
 	a.addSource(&s)
 	if encoder != nil {
 		s.Unmapped = encoder.Unmapped()
@@ -106,6 +108,22 @@ func lateness(bounds []time.Duration, n poller.StreamCounts) web.Histogram {
 		h.Counts = append(h.Counts, uint64(c))
 	}
 	return h
+}
+
+// leads is nil as long as no dialect was ahead of the other.
+func leads(c poller.Counts) web.Leads {
+	of := func(l poller.Lead) web.Histogram {
+		h := web.Histogram{Bounds: poller.LeadBounds[:], Sum: l.Sum.Seconds()}
+		for _, n := range l.Buckets {
+			h.Counts = append(h.Counts, uint64(n))
+		}
+		return h
+	}
+	realtime, query := of(c.PreviewFirst), of(c.OwnFirst)
+	if realtime.Total()+query.Total() == 0 {
+		return nil
+	}
+	return web.Leads{string(genesys.Realtime): realtime, string(genesys.Query): query}
 }
 
 func transactions(s txn.Stats) web.Transactions {

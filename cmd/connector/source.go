@@ -23,7 +23,7 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 	version, _ := build()
 	cfg := genesys.Config{
 		APIURL: api, LoginURL: login, ClientID: text(g.ClientID), ClientSecret: text(g.ClientSecret), Scope: g.Scope,
-		Dialect: genesys.Dialect(g.API), Filter: g.Filter, Services: g.Services, Retention: g.Retention,
+		Dialect: genesys.Dialect(g.API), Filter: g.Filter, Services: g.Services, Priority: g.Priority, Retention: g.Retention,
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
 		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
@@ -106,6 +106,9 @@ func (a *app) addSource(s *web.Snapshot) {
 	s.Rate = web.Rate{
 		Limit: r.Limit, Window: r.Window, Ours: r.Used, Others: r.Others, Remaining: r.Remaining,
 		Reserve: a.cfg.Genesys.RateReserve, Share: a.cfg.Genesys.RateShare, Throttled: r.Throttled,
+	}
+	for _, f := range r.Families {
+		s.Rate.Families = append(s.Rate.Families, web.FamilyRate(f))
 	}
 	for _, n := range a.source.Requests() {
 		status := "none" // no answer

@@ -115,10 +115,11 @@ type Purpose uint8
 // The purposes, most urgent first.
 const (
 	Tail     Purpose = iota // the newest events
+	Preview                 // the newest events as a dialect shows them that has not all
 	Sweep                   // again, for events that were shown late
 	Backfill                // what was never read: history, downtime, repair
 )
 
 func (p Purpose) String() string {
-	return [...]string{"tail", "sweep", "backfill"}[p]
+	return [...]string{"tail", "preview", "sweep", "backfill"}[p]
 }

@@ -68,6 +68,7 @@ type Config struct {
 	Dialect                Dialect    // Auto
 	Filter                 string     // of Auditlogs; "type=configuration"
 	Services               []string   // of the others; all
+	Priority               []string   // services that realtime is asked for first
 	Retention              time.Duration
 	RateLimit              RateLimit
 	RateShare              float64 // 0.7
@@ -120,6 +121,7 @@ type Client struct {
 	counts     requestCounts
 	cuts       cuts
 	queries    pendingQueries
+	looks      looks
 	patience   retries
 
 	mu      sync.Mutex
@@ -272,7 +274,7 @@ func (c *Client) Rate() Rate { return c.pacer.rate() }
 // Requests counts the requests that were sent, by purpose and status.
 func (c *Client) Requests() []RequestCount { return c.counts.list() }
 
-// API names the dialects that are spoken, such as "auditlogs" or "realtime+query"; "" before the first Open.
+// API names the dialects that are spoken, such as "auditlogs" or "query+realtime"; "" before the first Open.
 func (c *Client) API() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -309,6 +311,12 @@ func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Pa
 		return take(audit.Page{}, true)
 	}
 	rd := &reading{Read: r, stream: s, take: take}
+	if r.Preview != "" {
+		if err := c.readPreview(ctx, s, rd); err != nil {
+			return fmt.Errorf("read %s %s by realtime: %w", r.Preview, r.Interval, err)
+		}
+		return nil
+	}
 	if err := c.inRetention(rd); err != nil {
 		return err
 	}

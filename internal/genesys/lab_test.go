@@ -116,9 +116,18 @@ func (l *lab) lastHour() audit.Interval {
 
 // read reads an interval of a stream and returns the ids in the order that they came.
 func (l *lab) read(stream string, i audit.Interval) ([]string, error) {
+	return l.readAs(audit.Read{Stream: stream, Interval: i, Purpose: audit.Tail})
+}
+
+// preview reads what realtime shows of a service.
+func (l *lab) preview(stream, service string, i audit.Interval) ([]string, error) {
+	return l.readAs(audit.Read{Stream: stream, Interval: i, Purpose: audit.Preview, Preview: service})
+}
+
+func (l *lab) readAs(r audit.Read) ([]string, error) {
 	var ids []string
 	finished := false
-	err := l.client.Read(l.t.Context(), audit.Read{Stream: stream, Interval: i, Purpose: audit.Tail}, func(p audit.Page, last bool) error {
+	err := l.client.Read(l.t.Context(), r, func(p audit.Page, last bool) error {
 		if finished {
 			l.t.Error("a page came after the last one")
 		}

@@ -54,6 +54,10 @@ type believed struct {
 	missing  map[string]lasting // by dialect and service: what the mappings lack of it
 	back     lasting            // good answers of auditlogs while services are read
 	gone     lasting            // 404 of auditlogs while that is read
+	// whole says whether one query may ask for all services, nil while that was not
+	// tried; otherwise is answers to the contrary.
+	whole     *bool
+	otherwise lasting
 }
 
 // confirm asks until the answer is one that counts at once, or has lasted.
@@ -122,7 +126,7 @@ func (c *Client) asksAuditlogs() bool {
 	case string(Auditlogs):
 		return true
 	case "":
-		return c.knows(Auditlogs) || !c.knows(Auto)
+		return c.knows(Auditlogs) || !c.knows(Auto) && !c.knows(Query)
 	}
 	return back.over(lastingTime)
 }

@@ -31,6 +31,8 @@ func (f *flapping) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.query(w, r)
 	case realtimePath + "/servicemapping":
 		f.realtime(w, r)
+	case queryPath: // without a service
+		failing(400, "bad.request")(w, r)
 	default:
 		failing(404, "not.found")(w, r)
 	}
@@ -61,7 +63,7 @@ func times(n int, first, then http.HandlerFunc) http.HandlerFunc {
 // odd answer at the start.
 func TestOpenBelievesWhatLasts(t *testing.T) {
 	good := page("", "a")
-	both := map[string]string{"auto:Routing": "realtime+query"}
+	both := map[string]string{"query:Routing": "query+realtime"}
 	logs := map[string]string{"auditlogs:type=configuration": "auditlogs"}
 	for name, tc := range map[string]struct {
 		api   flapping
@@ -90,7 +92,7 @@ func TestOpenBelievesWhatLasts(t *testing.T) {
 		"an empty query mapping":            {flapping{notFound, serving(), serving("Routing")}, nil, nil, 0, time.Minute},
 		"both mappings empty":               {flapping{notFound, serving(), serving()}, nil, nil, 0, time.Minute},
 		"query gone and realtime empty":     {flapping{notFound, notFound, serving()}, nil, nil, 0, time.Minute},
-		"an empty realtime mapping":         {flapping{notFound, serving("Routing"), serving()}, nil, map[string]string{"auto:Routing": "query"}, lastingAtFirst, 3 * lastingAtFirst},
+		"an empty realtime mapping":         {flapping{notFound, serving("Routing"), serving()}, nil, map[string]string{"query:Routing": "query"}, lastingAtFirst, 3 * lastingAtFirst},
 		"nothing":                           {flapping{notFound, notFound, notFound}, nil, nil, 0, time.Minute},
 		"a mapping that spells differently": {flapping{notFound, say(200, `{"services":[{"serviceName":"Routing","entityTypes":[{"entityType":"Queue","actions":["Update"]}]}]}`), serving("Routing")}, nil, both, lastingAtFirst, 3 * lastingAtFirst},
 	} {
@@ -108,6 +110,9 @@ func TestOpenBelievesWhatLasts(t *testing.T) {
 					}
 				} else if err != nil || !maps.Equal(l.client.Dialects(), tc.want) {
 					l.t.Errorf("reads %v, expected %v, error %v", l.client.Dialects(), tc.want, err)
+				}
+				if tc.want["query:Routing"] != "" { // it refuses a query of all services, and that has to last too
+					took -= lastingAtFirst
 				}
 				if took < tc.least || took > tc.most {
 					l.t.Errorf("it took %s, expected %s to %s", took, tc.least, tc.most)
@@ -129,12 +134,12 @@ func TestChangedBelievesWhatLasts(t *testing.T) {
 		within int             // looks until it is believed; 0 for never
 		want   map[string]string
 	}{
-		"a new service":                    {func(f *flapping) { f.query = serving("Routing", "Quantum") }, 5, 1, map[string]string{"auto:Routing": "realtime+query", "auto:Quantum": "query"}},
+		"a new service":                    {func(f *flapping) { f.query = serving("Routing", "Quantum") }, 5, 1, map[string]string{"query:Routing": "query+realtime", "query:Quantum": "query"}},
 		"the query mapping is away twice":  {func(f *flapping) { f.query = notFound }, 2, 0, nil},
 		"the query mapping is away":        {func(f *flapping) { f.query = notFound }, 5, 3, map[string]string{"auto:Routing": "realtime"}},
-		"query lacks the service twice":    {func(f *flapping) { f.query = serving("Other") }, 2, 1, map[string]string{"auto:Routing": "realtime+query", "auto:Other": "query"}},
-		"the realtime mapping is away":     {func(f *flapping) { f.realtime = notFound }, 5, 3, map[string]string{"auto:Routing": "query"}},
-		"the realtime mapping is empty":    {func(f *flapping) { f.realtime = serving() }, 5, 3, map[string]string{"auto:Routing": "query"}},
+		"query lacks the service twice":    {func(f *flapping) { f.query = serving("Other") }, 2, 1, map[string]string{"query:Routing": "query+realtime", "query:Other": "query"}},
+		"the realtime mapping is away":     {func(f *flapping) { f.realtime = notFound }, 5, 3, map[string]string{"query:Routing": "query"}},
+		"the realtime mapping is empty":    {func(f *flapping) { f.realtime = serving() }, 5, 3, map[string]string{"query:Routing": "query"}},
 		"the query mapping is empty":       {func(f *flapping) { f.query = serving() }, 5, 0, nil},
 		"everything is away":               {func(f *flapping) { f.query, f.realtime = notFound, notFound }, 5, 0, nil},
 		"auditlogs is there twice":         {func(f *flapping) { f.auditlogs = page("", "a") }, 2, 0, nil},
@@ -160,7 +165,7 @@ func TestChangedBelievesWhatLasts(t *testing.T) {
 						if got := l.client.Dialects(); !maps.Equal(got, tc.want) {
 							l.t.Errorf("reads %v, expected %v", got, tc.want)
 						}
-						if changed, err := l.client.Changed(l.t.Context()); changed || err != nil && tc.want["auto:Routing"] != "" {
+						if changed, err := l.client.Changed(l.t.Context()); changed || err != nil && tc.want["query:Routing"] != "" {
 							l.t.Errorf("it changes again: %t, %v", changed, err)
 						}
 						return
@@ -216,7 +221,7 @@ func TestAuditlogsThatIsGone(t *testing.T) {
 		if !changed() {
 			l.t.Fatal("never believed")
 		}
-		if names := l.open(); !slices.Equal(names, []string{"auto:Routing"}) {
+		if names := l.open(); !slices.Equal(names, []string{"query:Routing"}) {
 			l.t.Errorf("reads %v", names)
 		}
 	})

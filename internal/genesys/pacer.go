@@ -33,12 +33,14 @@ const (
 )
 
 // pacer decides when a request may be sent. One pacer is for all requests that
-// count against the limit.
+// count against the limit, which is the token's; a family of routes may have a
+// lower one (family.go).
 //
-// The invariants: in no window do we send more than share × limit; requests are
-// spaced evenly; none is sent before a Retry-After has passed or while the
-// server has fewer than stopBelow left; what other consumers are seen to take
-// is left to them; of four turns at most one goes past something more urgent, so
+// The invariants: in no window do we send more than share × limit, of a family no
+// more than share × its own; requests are spaced evenly; none is sent before a
+// Retry-After has passed or while the server has fewer than stopBelow left; what
+// other consumers are seen to take is left to them; a family that must wait holds
+// up no other; of four turns at most one goes past something more urgent, so
 // that a request which waits behind no other of its kind is overtaken once at most.
 //
 // It has no goroutine: grants are made by whoever waits, answers, or by a timer.
@@ -46,23 +48,15 @@ type pacer struct {
 	share   float64
 	reserve int
 
-	mu    sync.Mutex
-	limit RateLimit
-	queue [audit.Backfill + 1][]*waiter
-	row   int // turns since one went past something more urgent
-	timer *time.Timer
-	seq   uint64
-	sent  []flight // in the last two windows, oldest first
-	quota quota
-	due   time.Time // when the next request is due if they are spaced evenly
-
-	refusedUntil time.Time
-	refusals     int    // 429 in a row, each to a request sent after the one before
-	refusedSeq   uint64 // the newest request when the last 429 came
-	// pace is what of the usual pace is left after 429s that came although the
-	// limit had room: an endpoint may have a lower one that nobody documents.
-	pace       float64
-	pacedSince time.Time
+	mu       sync.Mutex
+	limit    RateLimit
+	families [families]familyState
+	queue    [audit.Backfill + 1][]*waiter
+	row      int // turns since one went past something more urgent
+	timer    *time.Timer
+	seq      uint64
+	sent     []flight  // in the last two windows, oldest first
+	due      time.Time // when the next request is due if they are spaced evenly
 
 	throttled      time.Duration // wall time in which the API held requests back
 	throttledSince time.Time     // zero while it does not
@@ -72,31 +66,39 @@ type pacer struct {
 type flight struct {
 	seq      uint64
 	at       time.Time
+	family   family
 	answered bool
 }
 
 // waiter waits for its turn.
 type waiter struct {
-	turn  chan uint64 // gets the flight's seq
-	since time.Time
+	family family
+	turn   chan uint64 // gets the flight's seq
+	since  time.Time
 }
 
 func newPacer(limit RateLimit, share float64, reserve int) *pacer {
-	return &pacer{share: share, reserve: reserve, limit: limit, pace: 1, quota: newQuota(limit)}
+	p := &pacer{share: share, reserve: reserve}
+	p.setLimit(limit)
+	return p
 }
 
 // setLimit replaces the limit, before the first request under it.
 func (p *pacer) setLimit(limit RateLimit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if limit != p.limit {
-		p.limit, p.quota = limit, newQuota(limit)
+	if limit == p.limit {
+		return
+	}
+	p.limit = limit
+	for f := range p.families {
+		p.families[f] = familyState{name: family(f), pace: 1, quota: newQuota(limit)}
 	}
 }
 
 // wait returns when a request may be sent. Each turn must be given to done.
-func (p *pacer) wait(ctx context.Context, purpose audit.Purpose) (turn uint64, err error) {
-	w := &waiter{turn: make(chan uint64, 1), since: time.Now()}
+func (p *pacer) wait(ctx context.Context, f family, purpose audit.Purpose) (turn uint64, err error) {
+	w := &waiter{family: f, turn: make(chan uint64, 1), since: time.Now()}
 	p.mu.Lock()
 	p.queue[purpose] = append(p.queue[purpose], w)
 	p.grant()
@@ -130,69 +132,63 @@ func (p *pacer) done(turn uint64, o outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	p.land(turn)
-	p.quota.report(o.limit, turn, now, func(since time.Time) int {
+	f := &p.families[p.land(turn)]
+	if o.limit.known {
+		f.wide = o.limit.allowed >= p.limit.Requests
+	}
+	f.quota.report(o.limit, turn, now, func(since time.Time) int {
 		n := 0
-		for _, f := range p.sent {
-			if !f.at.Before(since) && (f.seq <= turn || f.answered) {
+		for _, x := range p.sent {
+			if !x.at.Before(since) && (x.seq <= turn || x.answered) && p.countsFor(f, x.family) {
 				n++
 			}
 		}
 		return n
-	}, p.flying(turn))
+	}, p.flying(turn, func(x family) bool { return p.countsFor(f, x) }))
 	switch {
 	case o.status == 429:
-		p.refused(turn, now, o)
-	case o.status != 0 && turn > p.refusedSeq:
-		p.refusals = 0
+		pause := f.refused(turn, p.seq, o)
+		p.hold(now.Add(pause), func(x family) bool { return p.countsFor(f, x) })
+	case o.status != 0 && turn > f.refusedSeq:
+		f.refusals = 0
 	}
-	if o.status != 429 && o.hasRetry {
-		p.hold(now.Add(o.retryAfter + rand.N(100*time.Millisecond)))
+	if o.status != 429 && o.hasRetry { // who stands in front of the API looks at all requests
+		p.hold(now.Add(o.retryAfter+rand.N(100*time.Millisecond)), func(family) bool { return true })
 	}
 	p.grant()
 }
 
-// land notes that a request is not on its way any more.
-func (p *pacer) land(turn uint64) {
-	if i, ok := slices.BinarySearchFunc(p.sent, turn, func(f flight, seq uint64) int { return cmp.Compare(f.seq, seq) }); ok {
-		p.sent[i].answered = true
-	}
+// land notes that a request is not on its way any more, and returns its family.
+// It is there: what has no answer is kept.
+func (p *pacer) land(turn uint64) family {
+	i, _ := slices.BinarySearchFunc(p.sent, turn, func(f flight, seq uint64) int { return cmp.Compare(f.seq, seq) })
+	p.sent[i].answered = true
+	return p.sent[i].family
 }
 
-// flying is how many requests after seq are on their way.
-func (p *pacer) flying(seq uint64) int {
+// flying is how many requests after seq are on their way, of the families that count.
+func (p *pacer) flying(seq uint64, counts func(family) bool) int {
 	n := 0
 	for i := len(p.sent) - 1; i >= 0 && p.sent[i].seq > seq; i-- {
-		if !p.sent[i].answered {
+		if !p.sent[i].answered && counts(p.sent[i].family) {
 			n++
 		}
 	}
 	return n
 }
 
-// refused takes a 429: nothing is sent before Retry-After has passed, and then
-// one request alone, because a limit may escalate for who comes in numbers.
-func (p *pacer) refused(turn uint64, now time.Time, o outcome) {
-	if turn > p.refusedSeq {
-		p.refusals++
-		p.refusedSeq = p.seq
-		p.pace = max(p.pace*0.9, 0.1)
-	}
-	backoff := min(firstRefusal<<min(p.refusals-1, 10), lastRefusal)
-	pause := 100*time.Millisecond + rand.N(backoff) // full jitter
-	if o.hasRetry {
-		pause = o.retryAfter + rand.N(100*time.Millisecond)
-		if p.refusals > 1 { // obeying was not enough
-			pause += rand.N(min(backoff, max(o.retryAfter, firstRefusal)))
-		}
-	}
-	p.hold(now.Add(pause))
+// countsFor reports whether the server counts requests of x where it tells the
+// count of f: one that tells the token's count tells the same with every family.
+func (p *pacer) countsFor(f *familyState, x family) bool {
+	return x == f.name || f.wide && p.families[x].wide
 }
 
-// hold keeps all requests back until then.
-func (p *pacer) hold(until time.Time) {
-	if until.After(p.refusedUntil) {
-		p.refusedUntil = until
+// hold keeps requests back until then.
+func (p *pacer) hold(until time.Time, which func(family) bool) {
+	for x := range p.families {
+		if f := &p.families[x]; which(f.name) && until.After(f.refusedUntil) {
+			f.refusedUntil = until
+		}
 	}
 }
 
@@ -201,16 +197,28 @@ func (p *pacer) hold(until time.Time) {
 func (p *pacer) grant() {
 	now := time.Now()
 	p.forget(now)
-	throttled := false
-	for p.waiting() {
-		at, why := p.next(now)
-		if at.After(now) {
-			throttled = why
-			p.wake(at.Sub(now))
+	var throttled bool
+	for {
+		var open [families]bool
+		earliest := time.Time{}
+		throttled = false
+		for _, f := range p.wanted() {
+			at, why := p.next(f, now)
+			open[f.name] = !at.After(now)
+			throttled = throttled || why && at.After(now)
+			if earliest.IsZero() || at.Before(earliest) {
+				earliest = at
+			}
+		}
+		if earliest.IsZero() {
 			break
 		}
-		w := p.pick()
-		p.depart(now)
+		if earliest.After(now) {
+			p.wake(earliest.Sub(now))
+			break
+		}
+		w := p.pick(func(w *waiter) bool { return open[w.family] })
+		p.depart(&p.families[w.family], now)
 		w.turn <- p.seq
 	}
 	switch {
@@ -222,8 +230,20 @@ func (p *pacer) grant() {
 	}
 }
 
-func (p *pacer) waiting() bool {
-	return slices.ContainsFunc(p.queue[:], func(q []*waiter) bool { return len(q) > 0 })
+// wanted is the families that somebody waits for.
+func (p *pacer) wanted() (list []*familyState) {
+	var some [families]bool
+	for _, q := range p.queue {
+		for _, w := range q {
+			some[w.family] = true
+		}
+	}
+	for f, wanted := range some {
+		if wanted {
+			list = append(list, &p.families[f])
+		}
+	}
+	return list
 }
 
 func (p *pacer) wake(in time.Duration) {
@@ -241,137 +261,141 @@ func (p *pacer) wake(in time.Duration) {
 // never is a time that only an answer brings nearer.
 const never = time.Hour
 
-// next is when a request may be sent, and whether it is the API that makes it wait.
-func (p *pacer) next(now time.Time) (at time.Time, throttled bool) {
-	p.quota.roll(now)
-	step := p.step(now)
+// next is when a request of the family may be sent, and whether it is the API
+// that makes it wait.
+func (p *pacer) next(f *familyState, now time.Time) (at time.Time, throttled bool) {
+	f.quota.roll(now)
 	at = now
-	if even := p.due.Add(-(burst - 1) * step); even.After(at) {
-		at = even
-	}
-	if most := p.most(); len(p.sent) >= most {
-		if free := p.sent[len(p.sent)-most].at.Add(p.limit.Per); free.After(at) {
-			at = free
+	wait := func(until time.Time) {
+		if until.After(at) {
+			at = until
 		}
 	}
+	wait(p.due.Add(-(burst - 1) * p.usual()))
+	wait(f.due.Add(-(burst - 1) * p.step(f, now)))
+	wait(p.roomAt(p.most(p.limit.Requests), func(family) bool { return true }))
+	wait(p.roomAt(p.most(f.quota.limit), func(x family) bool { return p.countsFor(f, x) }))
 	hold := func(until time.Time) {
 		if until.After(at) {
 			at, throttled = until, true
 		}
 	}
-	hold(p.refusedUntil)
-	if p.refusals > 0 && p.flying(p.refusedSeq) > 0 {
+	hold(f.refusedUntil)
+	if f.refusals > 0 && p.flying(f.refusedSeq, func(x family) bool { return x == f.name }) > 0 {
 		hold(now.Add(never))
 	}
-	if q := &p.quota; q.known {
+	if q := &f.quota; q.known {
 		switch {
 		case q.left < stopBelow:
 			hold(q.endLast)
-		case q.left <= p.reserve && len(p.sent) > 0:
-			hold(p.sent[len(p.sent)-1].at.Add(reservePace))
+		case q.left <= p.reserve && !f.last.IsZero():
+			hold(f.last.Add(reservePace))
 		}
 	}
 	return at, throttled
 }
 
-// most is how many requests of ours a window may hold.
-func (p *pacer) most() int {
-	return max(1, int(p.share*float64(p.quota.limit)+1e-9))
+// roomAt is when a window of the requests that count has room for one more.
+func (p *pacer) roomAt(most int, counts func(family) bool) time.Time {
+	for i := len(p.sent) - 1; i >= 0; i-- {
+		if !counts(p.sent[i].family) {
+			continue
+		}
+		if most--; most == 0 {
+			return p.sent[i].at.Add(p.limit.Per)
+		}
+	}
+	return time.Time{}
 }
 
-// step is the time from one request to the next.
-func (p *pacer) step(now time.Time) time.Duration {
-	if now.Sub(p.pacedSince) >= p.limit.Per { // what was slowed down recovers by a tenth a window
-		p.pace, p.pacedSince = min(1, p.pace+0.1), now
+// most is how many requests of ours a window may hold under a limit.
+func (p *pacer) most(limit int) int {
+	return max(1, int(p.share*float64(limit)+1e-9))
+}
+
+// usual is the time from one request to the next, under the limit of all.
+func (p *pacer) usual() time.Duration { return p.limit.Per / time.Duration(p.most(p.limit.Requests)) }
+
+// step is the time from one request of the family to its next.
+func (p *pacer) step(f *familyState, now time.Time) time.Duration {
+	if now.Sub(f.pacedSince) >= p.limit.Per { // what was slowed down recovers by a tenth a window
+		f.pace, f.pacedSince = min(1, f.pace+0.1), now
 	}
-	usual := time.Duration(float64(p.limit.Per) / float64(p.most()) / p.pace)
-	if !p.quota.known {
+	usual := time.Duration(float64(p.limit.Per) / float64(p.most(f.quota.limit)) / f.pace)
+	if !f.quota.known {
 		return usual
 	}
-	room, rest := p.quota.room(now, p.reserve)
+	room, rest := f.quota.room(now, p.reserve)
 	if room <= 0 {
 		return max(usual, reservePace)
 	}
 	return max(usual, min(rest/time.Duration(room), reservePace))
 }
 
-// pick takes the waiter whose turn it is: the most urgent, unless something less
-// urgent has let enough others go first. Of several such the one that has waited
-// longest goes.
-func (p *pacer) pick() *waiter {
-	turn := slices.IndexFunc(p.queue[:], func(q []*waiter) bool { return len(q) > 0 })
+// pick takes the waiter whose turn it is, of those whose family may send: the most
+// urgent, unless something less urgent has let enough others go first. Of several
+// such the one that has waited longest goes. There must be one.
+func (p *pacer) pick(open func(*waiter) bool) *waiter {
+	turn, at := -1, 0
 	p.row++
-	if first := turn; p.row > inARow {
-		for i := first + 1; i < len(p.queue); i++ {
-			if q := p.queue[i]; len(q) > 0 && (turn == first || q[0].since.Before(p.queue[turn][0].since)) {
-				turn, p.row = i, 0
+	for i, q := range p.queue {
+		first := slices.IndexFunc(q, open)
+		switch {
+		case first < 0:
+		case turn < 0:
+			turn, at = i, first
+			if p.row <= inARow {
+				return p.take(turn, at)
 			}
+		case p.row > 0 || q[first].since.Before(p.queue[turn][at].since):
+			turn, at, p.row = i, first, 0
 		}
 	}
-	w := p.queue[turn][0]
-	p.queue[turn] = slices.Delete(p.queue[turn], 0, 1)
+	return p.take(turn, at)
+}
+
+func (p *pacer) take(purpose, at int) *waiter {
+	w := p.queue[purpose][at]
+	p.queue[purpose] = slices.Delete(p.queue[purpose], at, at+1)
 	return w
 }
 
 // depart enters a request that goes out now. Needs mu.
-func (p *pacer) depart(now time.Time) {
+func (p *pacer) depart(f *familyState, now time.Time) {
 	p.seq++
-	p.sent = append(p.sent, flight{seq: p.seq, at: now})
-	if p.due.Before(now) {
-		p.due = now
+	p.sent = append(p.sent, flight{seq: p.seq, at: now, family: f.name})
+	later := func(due time.Time, step time.Duration) time.Time {
+		if due.Before(now) {
+			due = now
+		}
+		return due.Add(step)
 	}
-	p.due = p.due.Add(p.step(now))
-	p.quota.left--
+	p.due, f.due, f.last = later(p.due, p.usual()), later(f.due, p.step(f, now)), now
+	for x := range p.families {
+		if o := &p.families[x]; p.countsFor(f, o.name) {
+			o.quota.left--
+		}
+	}
 }
 
-// alsoSent counts requests that went out without a turn.
-func (p *pacer) alsoSent(n int) {
+// alsoSent counts requests of a family that went out without a turn.
+func (p *pacer) alsoSent(f family, n int) {
 	if n <= 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for now := time.Now(); n > 0; n-- {
-		p.depart(now)
+		p.depart(&p.families[f], now)
 		p.land(p.seq)
 	}
 }
 
-// forget drops flights that no rule looks at any more.
+// forget drops flights that no rule looks at any more; not those without an answer.
 func (p *pacer) forget(now time.Time) {
 	old := 0
-	for old < len(p.sent)-1 && now.Sub(p.sent[old].at) > 2*p.limit.Per {
+	for old < len(p.sent)-1 && p.sent[old].answered && now.Sub(p.sent[old].at) > 2*p.limit.Per {
 		old++
 	}
 	p.sent = slices.Delete(p.sent, 0, old)
-}
-
-// Rate is how the limit stands.
-type Rate struct {
-	Limit     int           // of the organisation or client
-	Window    time.Duration // that it counts in
-	Used      int           // by us in the last window
-	Others    int           // by others, in this window of the server so far
-	Remaining int           // by the server's count, or by ours where it tells none
-	Throttled time.Duration // how long the API held requests back
-}
-
-func (p *pacer) rate() Rate {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	r := Rate{Limit: p.quota.limit, Window: p.limit.Per, Throttled: p.throttled, Others: p.quota.others}
-	for _, f := range p.sent {
-		if now.Sub(f.at) < p.limit.Per {
-			r.Used++
-		}
-	}
-	r.Remaining = max(0, p.quota.limit-r.Used)
-	if p.quota.known && now.Before(p.quota.endLast) {
-		r.Remaining = max(0, p.quota.left)
-	}
-	if !p.throttledSince.IsZero() {
-		r.Throttled += now.Sub(p.throttledSince)
-	}
-	return r
 }

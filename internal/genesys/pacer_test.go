@@ -111,7 +111,7 @@ func turns(t *testing.T, p *pacer, n int, o outcome) []time.Duration {
 	start := time.Now()
 	var at []time.Duration
 	for range n {
-		turn, err := p.wait(t.Context(), audit.Tail)
+		turn, err := p.wait(t.Context(), auditlogsFamily, audit.Tail)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestPacerProbesAlone(t *testing.T) {
 		got := make(chan uint64, 10)
 		for range 10 {
 			go func() {
-				turn, _ := p.wait(t.Context(), audit.Tail)
+				turn, _ := p.wait(t.Context(), auditlogsFamily, audit.Tail)
 				got <- turn
 			}()
 		}
@@ -224,7 +224,7 @@ func TestPacerPriority(t *testing.T) {
 		var order []audit.Purpose
 		var running sync.WaitGroup
 		ask := func(purpose audit.Purpose) error {
-			turn, err := p.wait(ctx, purpose)
+			turn, err := p.wait(ctx, auditlogsFamily, purpose)
 			if err != nil {
 				return err
 			}
@@ -246,7 +246,7 @@ func TestPacerPriority(t *testing.T) {
 			p.mu.Lock()
 			before := p.seq
 			p.mu.Unlock()
-			turn, err := p.wait(ctx, audit.Tail)
+			turn, err := p.wait(ctx, auditlogsFamily, audit.Tail)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -298,7 +298,7 @@ func TestPacerGivesBackATurnThatNobodyWants(t *testing.T) {
 		gone := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(gone) })
-		if _, err := p.wait(ctx, audit.Tail); !errors.Is(err, gone) {
+		if _, err := p.wait(ctx, auditlogsFamily, audit.Tail); !errors.Is(err, gone) {
 			t.Fatalf("wait returned %v", err)
 		}
 		// A queue that is empty does not count as held back.
@@ -321,7 +321,7 @@ func TestPacerEveryFourthTurn(t *testing.T) {
 		for purpose, n := range map[audit.Purpose]int{audit.Backfill: 10, audit.Sweep: 10, audit.Tail: 30} {
 			for range n {
 				running.Go(func() {
-					turn, err := p.wait(t.Context(), purpose)
+					turn, err := p.wait(t.Context(), auditlogsFamily, purpose)
 					if err != nil {
 						t.Error(err)
 						return

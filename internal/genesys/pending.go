@@ -102,3 +102,39 @@ func (q *pendingQueries) expire() {
 		}
 	}
 }
+
+// looks remembers how long queries took, so that the first look at the next one
+// comes when it is probably over: each look is a request.
+type looks struct {
+	mu   sync.Mutex
+	took [audit.Backfill + 1]time.Duration
+}
+
+// waits is the pauses before the looks at one query.
+type waits struct {
+	looks   *looks
+	purpose audit.Purpose
+	pause   time.Duration // 0 before the first
+}
+
+func (l *looks) of(purpose audit.Purpose) *waits { return &waits{looks: l, purpose: purpose} }
+
+func (w *waits) next() time.Duration {
+	if w.pause > 0 {
+		w.pause = min(w.pause+w.pause/2, longestLook)
+		return w.pause
+	}
+	w.pause = firstLook
+	w.looks.mu.Lock()
+	defer w.looks.mu.Unlock()
+	// A tenth too early: one that was too late would never be found out.
+	return min(max(firstLook, w.looks.took[w.purpose]*9/10), longestLook)
+}
+
+// done tells how long a query took, as far as anybody looked.
+func (w *waits) done(took time.Duration) {
+	w.looks.mu.Lock()
+	defer w.looks.mu.Unlock()
+	before := &w.looks.took[w.purpose]
+	*before = (*before + took) / 2
+}

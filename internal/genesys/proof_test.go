@@ -90,9 +90,13 @@ func (h *hour) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		to, _ := time.Parse(audit.TimeFormat, r.URL.Query().Get("dateTo"))
 		h.chain(w, r, audit.Interval{From: from, To: to}, "nextPage", r.URL.Query().Get("pageToken"))
 	case path == queryPath:
-		var q struct{ Interval string }
+		var q struct{ Interval, ServiceName string }
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 			panic(err)
+		}
+		if q.ServiceName == "" {
+			failing(400, "bad.request")(w, r)
+			return
 		}
 		if h.queries == nil {
 			h.queries, h.looks = make(map[string]audit.Interval), make(map[string]int)

@@ -18,14 +18,14 @@ import (
 	"genesys-audit-connector/internal/retry"
 )
 
-// Dialect query: submit a query for one service, wait until it has succeeded,
+// Dialect query: submit a query for one service or all, wait until it has succeeded,
 // read its results by cursor. GENESYS-API.md, "Dialect query".
 
 const (
 	queryPath         = "/api/v2/audits/query"
 	resultsPage       = 500 // events, at most
 	smallestResults   = 25
-	firstLook         = 500 * time.Millisecond // after submitting; each pause is half as long again
+	firstLook         = 500 * time.Millisecond // after submitting, at least; each pause is half as long again
 	longestLook       = 10 * time.Second
 	queryDeadline     = 5 * time.Minute
 	downloadRedirects = 3
@@ -38,7 +38,7 @@ var errQueryLost = errors.New("the query or its results are gone")
 // queryBody is the body of both query dialects.
 type queryBody struct {
 	Interval    string      `json:"interval"`
-	ServiceName string      `json:"serviceName"`
+	ServiceName string      `json:"serviceName,omitempty"` // all services without one, where that is allowed
 	Sort        []querySort `json:"sort"`
 	PageNumber  int         `json:"pageNumber,omitempty"`
 	PageSize    int         `json:"pageSize,omitempty"`
@@ -115,7 +115,8 @@ func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id s
 	}
 	var state string
 	began := time.Now()
-	for pause := firstLook; ; pause = min(pause+pause/2, longestLook) {
+	pauses := c.looks.of(r.Purpose)
+	for {
 		a, err := c.ask(ctx, req, func(a *answer) (err error) {
 			id, state, err = readQueryState(a)
 			return err
@@ -130,6 +131,7 @@ func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id s
 		a.free()
 		switch state {
 		case "Succeeded":
+			pauses.done(time.Since(pending.submitted))
 			return id, nil
 		case "Failed", "Cancelled":
 			return "", fmt.Errorf("%w: it has %s", errQueryLost, strings.ToLower(state))
@@ -137,7 +139,7 @@ func (c *Client) submit(ctx context.Context, r *reading, i audit.Interval) (id s
 		if time.Since(began) > pending.patience(r) {
 			return "", c.leave(r, i, pending, id, state)
 		}
-		if err := retry.Sleep(ctx, pause); err != nil {
+		if err := retry.Sleep(ctx, pauses.next()); err != nil {
 			c.queries.keep(r.Stream, i, pending, id)
 			return "", err
 		}

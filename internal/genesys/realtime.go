@@ -1,7 +1,6 @@
 package genesys
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -134,7 +133,7 @@ func (c *Client) realtimeRequest(ctx context.Context, r *reading, i audit.Interv
 	req := &request{op: "POST " + realtimePath, method: http.MethodPost, path: realtimePath, attempts: r.Attempts,
 		query: url.Values{"expand": {"user"}}, body: q.encode(), purpose: r.Purpose}
 	if q.PageNumber == 1 {
-		req.ready = func() error { return cmp.Or(c.inRetention(r), c.inRealtime(i)) }
+		req.ready = func() error { return c.inRetention(r) }
 	}
 	var said told
 	a, err := c.ask(ctx, req, func(a *answer) (err error) {
@@ -301,18 +300,6 @@ func (p *passes) fromTheEnd(ctx context.Context) error {
 
 func (p *passes) unproven(reason string) error {
 	return &UnprovenError{Op: "POST " + realtimePath, Interval: p.i, Reason: reason}
-}
-
-// errRealtimePast says that the interval begins before what realtime shows: it
-// had to wait for its turn, or for whoever took the pages before. It passes by
-// itself: with the next reading more is asked of the dialect query.
-var errRealtimePast = fmt.Errorf("realtime holds only %s, and the interval has waited for too long", traits[Realtime].retention)
-
-func (c *Client) inRealtime(i audit.Interval) error {
-	if i.From.Before(c.Now().Add(-traits[Realtime].retention - retentionSlack)) {
-		return errRealtimePast
-	}
-	return nil
 }
 
 // largestDivisor is the largest number up to most that divides n; most itself for 0.

@@ -17,21 +17,22 @@ import (
 	"genesys-audit-connector/internal/jsonscan"
 )
 
-// The dialects query and realtime serve one service a query. Which services
-// there are, with their entity types and actions, each tells in a mapping.
+// The dialects query and realtime each tell in a mapping which services they serve,
+// with their entity types and actions. Only query shows all events, and it may be
+// asked for all services at once; realtime shows those of some sooner, one service a
+// request ("for certain services only", with fewer entity types: GENESYS-API.md,
+// "What live organisations show"). So query is what counts as covered, and realtime
+// is a preview of it.
 
 // mapping is what a dialect serves: actions by entity type by service; nil
 // where the dialect is not served.
 type mapping map[string]map[string][]string
 
-// realtimeReach is how far back realtime is asked where query serves the
-// service too: its 14 days, less what a request may wait for its turn.
-const realtimeReach = 14*day - time.Hour
-
 // mappings are both; a nil one says that its dialect is not served.
 type mappings struct{ query, realtime mapping }
 
-// chooseServices makes a stream of each service that is to be read.
+// chooseServices makes the streams of what is to be read: one that covers all
+// services, where the organisation allows such a query, else one a service.
 func (c *Client) chooseServices(ctx context.Context, purpose audit.Purpose) (streams []*stream, spoken string, err error) {
 	c.pacer.setLimit(c.limit(Query))
 	fresh, err := c.askMappings(ctx, purpose)
@@ -44,15 +45,19 @@ func (c *Client) chooseServices(ctx context.Context, purpose audit.Purpose) (str
 	if err != nil {
 		return nil, "", err
 	}
-	for _, service := range services {
-		streams = append(streams, c.serviceStream(m, service))
+	if c.allowsWhole(ctx, m, purpose) {
+		streams = append(streams, c.wholeStream(m))
+	} else {
+		for _, service := range services {
+			streams = append(streams, c.serviceStream(m, service))
+		}
 	}
 	var dialects []string
-	if m.realtime != nil {
-		dialects = append(dialects, string(Realtime))
-	}
 	if m.query != nil {
 		dialects = append(dialects, string(Query))
+	}
+	if m.realtime != nil {
+		dialects = append(dialects, string(Realtime))
 	}
 	return streams, strings.Join(dialects, "+"), nil
 }
@@ -168,7 +173,7 @@ func (c *Client) selected(m mappings) ([]string, error) {
 			continue
 		}
 		near := nearest(service, served)
-		read := c.knowsStream(c.serviceName(service))
+		read := c.knowsStream(string(Auto)+":"+service) || c.knowsStream(string(c.cfg.Dialect)+":"+service) || c.knowsStream(string(Query)+":"+service)
 		known = known || read
 		if strings.EqualFold(near, service) && !read {
 			errs = append(errs, &ValueError{Variable: "GENESYS_SERVICES", Value: service, Reason: "there is no such service", Suggestion: near})
@@ -189,44 +194,69 @@ func (c *Client) selected(m mappings) ([]string, error) {
 	return slices.Compact(chosen), errors.Join(errs...)
 }
 
-// serviceName names the stream of a service.
-func (c *Client) serviceName(service string) string { return string(c.cfg.Dialect) + ":" + service }
+// wholeName is the stream of all services, which one query without a service reads.
+const wholeName = string(Query) + ":*"
 
-// serviceStream is how a service is read: recent events by realtime, the rest
-// by query, as far as each serves it.
-func (c *Client) serviceStream(m mappings, service string) *stream {
-	_, byQuery := m.query[service]
-	_, byRealtime := m.realtime[service]
-	st := &stream{subject: service, Stream: audit.Stream{Name: c.serviceName(service), MaxWindow: traits[Query].window}}
-	switch {
-	case byQuery && byRealtime:
-		st.dialect, st.Retention = string(Realtime)+"+"+string(Query), c.retention(Query)
-		st.read = c.readBoth
-	case byQuery:
-		st.dialect, st.Retention = string(Query), c.retention(Query)
-		st.read = func(ctx context.Context, r *reading) error { return c.readQuery(ctx, r, r.Interval, true) }
-	default:
-		st.dialect, st.Retention = string(Realtime), min(c.retention(Realtime), traits[Realtime].retention)
-		st.read = func(ctx context.Context, r *reading) error { return c.readRealtime(ctx, r, r.Interval) }
+// streamName names the stream of a service. It says what the ledger is worth: what
+// query has covered is all there is. In auto, a service that realtime alone serves
+// keeps the name that older versions gave to all.
+func (c *Client) streamName(m mappings, service string) string {
+	if _, ok := m.query[service]; ok {
+		return string(Query) + ":" + service
+	}
+	return string(c.cfg.Dialect) + ":" + service
+}
+
+// wholeStream is how all services are read at once. What older versions had covered
+// was read by realtime where that serves the service: it is read again.
+func (c *Client) wholeStream(m mappings) *stream {
+	st := &stream{dialect: string(Query), Stream: audit.Stream{Name: wholeName, MaxWindow: traits[Query].window, Retention: c.retention(Query)}}
+	st.read = func(ctx context.Context, r *reading) error { return c.readQuery(ctx, r, r.Interval, true) }
+	for _, service := range slices.Sorted(maps.Keys(m.realtime)) {
+		c.addPreview(st, m, service)
+	}
+	if c.cfg.KnownStreams != nil {
+		for _, name := range c.cfg.KnownStreams() {
+			if name != wholeName && (strings.HasPrefix(name, string(Auto)+":") || strings.HasPrefix(name, string(Query)+":")) {
+				st.Replaces = append(st.Replaces, name)
+			}
+		}
 	}
 	return st
 }
 
-// readBoth reads what is recent by realtime, which shows it sooner and costs a
-// request a page, and what is older by query.
-func (c *Client) readBoth(ctx context.Context, r *reading) error {
-	border := c.Now().Add(-realtimeReach).Truncate(time.Millisecond)
-	old := r.Interval.Intersect(audit.Interval{From: r.Interval.From, To: border})
-	recent := r.Interval.Intersect(audit.Interval{From: border, To: r.Interval.To})
-	if !old.Empty() {
-		if err := c.readQuery(ctx, r, old, recent.Empty()); err != nil {
-			return err
+// serviceStream is how a service is read: by query, which shows all of it, and by
+// realtime beside it; by realtime alone where nothing else serves it.
+func (c *Client) serviceStream(m mappings, service string) *stream {
+	st := &stream{subject: service, Stream: audit.Stream{Name: c.streamName(m, service), MaxWindow: traits[Query].window}}
+	if _, ok := m.query[service]; !ok {
+		st.dialect, st.Retention = string(Realtime), min(c.retention(Realtime), traits[Realtime].retention)
+		st.read = func(ctx context.Context, r *reading) error { return c.readRealtime(ctx, r, r.Interval) }
+		return st
+	}
+	st.dialect, st.Retention = string(Query), c.retention(Query)
+	st.read = func(ctx context.Context, r *reading) error { return c.readQuery(ctx, r, r.Interval, true) }
+	st.Replaces = []string{string(Auto) + ":" + service, wholeName}
+	c.addPreview(st, m, service)
+	return st
+}
+
+// addPreview adds the preview of a service, where realtime serves it.
+func (c *Client) addPreview(st *stream, m mappings, service string) {
+	sooner, ok := m.realtime[service]
+	if !ok {
+		return
+	}
+	st.dialect = string(Query) + "+" + string(Realtime)
+	whole := st.subject == service
+	for entity, actions := range m.query[service] {
+		shown, there := sooner[entity]
+		whole = whole && there
+		for _, action := range actions {
+			whole = whole && slices.Contains(shown, action)
 		}
 	}
-	if recent.Empty() {
-		return nil
-	}
-	return c.readRealtime(ctx, r, recent)
+	st.Previews = append(st.Previews, audit.Previewed{Service: service, Priority: slices.Contains(c.cfg.Priority, service), Whole: whole})
 }
 
 // noteNew logs the services and actions that have appeared since the last look.
@@ -275,9 +305,13 @@ func (c *Client) Changed(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look for new services: %w", err)
 	}
-	dialects := make(map[string]string, len(streams))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := make(map[string]*stream, len(streams))
 	for _, s := range streams {
-		dialects[s.Name] = s.dialect
+		now[s.Name] = s
 	}
-	return !maps.Equal(dialects, c.Dialects()), nil
+	return !maps.EqualFunc(now, c.streams, func(a, b *stream) bool {
+		return a.dialect == b.dialect && slices.Equal(a.Previews, b.Previews)
+	}), nil
 }

@@ -178,7 +178,7 @@ func TestADialectThatFailsHasNoIntervalToBlame(t *testing.T) {
 					}
 				}
 				if tc.dialect == Auto {
-					if ids, err := l.read(stream, theHour); err != nil || len(ids) != 50 {
+					if ids, err := l.preview(stream, "Routing", theHour); err != nil || len(ids) != 50 {
 						l.t.Errorf("realtime: %d events, %v", len(ids), err)
 					}
 				}

@@ -21,7 +21,7 @@ const fewAttempts = 2
 func (p *Poller) cover(ctx context.Context, like delivery, i audit.Interval) error {
 	like.read.Interval = i
 	to := p.bulk
-	if like.read.Purpose == audit.Tail {
+	if like.read.Purpose == audit.Tail || like.read.Purpose == audit.Preview {
 		to = p.urgent
 	}
 	return p.src.Read(ctx, like.read, func(page audit.Page, last bool) error {

@@ -30,13 +30,15 @@ func (p *Poller) open(ctx context.Context) error {
 	fitted := make(map[string]offsets.Ledger, len(streams))
 	var lost audit.IntervalSet
 	for _, s := range streams {
-		if err := p.damaged[s.Name]; err != nil {
-			// Starting anew would publish again whatever was forgotten.
-			return fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, s.Name, err)
+		for _, name := range append([]string{s.Name}, s.Replaces...) {
+			if err := p.damaged[name]; err != nil {
+				// Starting anew would publish again whatever was forgotten.
+				return fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, name, err)
+			}
 		}
 		l, known := loaded[s.Name]
 		now := p.now()
-		l = p.fit(l, known, s, now)
+		l = p.fit(l, known, s, now, loaded)
 		wanted := l.Wanted.Union(unknown(l, now))
 		lost = lost.Union(unremembered(wanted, readAgain(l, p.cfg.PollOverlap), s.Name, loaded))
 		fitted[s.Name] = keep(l, inherited(wanted, s.Name, loaded, streams))
@@ -65,14 +67,22 @@ func (p *Poller) open(ctx context.Context) error {
 	return nil
 }
 
-// fit is the stream's ledger, fitted to the settings of today.
-func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time) offsets.Ledger {
+// fit is the stream's ledger, fitted to the settings of today. A stream that takes
+// the place of others begins where they did: they may not have seen all of it.
+func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time, loaded map[string]offsets.Ledger) offsets.Ledger {
 	start := p.cfg.Start(now, s.Retention)
 	if edge := retentionEdge(now, s.Retention); start.Before(edge) && edge.Sub(start) <= retentionMargin {
 		start = edge.Add(firstReading(s.Retention)) // "all there is" is what can still be asked for, and no gap
 	}
 	if known {
 		return resume(l, start, now, p.cfg.SweepAges)
+	}
+	for _, name := range s.Replaces {
+		if before, ok := loaded[name]; ok {
+			p.log.Info("stream takes the place of another; what that has covered is read again, and published where it is new",
+				zap.String("stream", s.Name), zap.String("replaces", name), zap.Time("start", before.Start))
+			start = earliest(start, earliest(before.Start, before.Wanted.First()))
+		}
 	}
 	return begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
 }

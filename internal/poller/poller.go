@@ -69,6 +69,9 @@ var (
 	// ErrThrottled is wrapped beside ErrNotWritten where nothing is wrong but that the
 	// step is more than a quota of the broker allows at the moment.
 	ErrThrottled = errors.New("throttled by the broker")
+	// ErrNoPreview is wrapped by a Source's error that says that a preview is not
+	// served, or no more.
+	ErrNoPreview = errors.New("there is no such preview")
 	// ErrConfiguration is wrapped by errors that only another configuration mends.
 	ErrConfiguration = errors.New("configuration")
 )
@@ -139,12 +142,13 @@ type Poller struct {
 
 	// urgent carries the tail, bulk everything else that was read, tasks what comes
 	// with no page, and tokens refresh tokens, which wait for nothing, to the one
-	// goroutine that commits (commit.go). It alone touches ids, refused, waiting and recalling.
+	// goroutine that commits (commit.go). It alone touches ids, refused, waiting, sooner and recalling.
 	urgent, bulk  chan *delivery
 	tasks, tokens chan task
 	ids           *offsets.IDs
 	refused       map[string][]string // by the id of an event that a topic refused: streams whose ledger has the gap
 	waiting       []task              // tokens that were rejected and are to be written first
+	sooner        sooner              // which dialect shows events first
 	recalling     int                 // recalls under way: nothing is forgotten while it is not 0
 	rememberFree  int                 // ids that are kept though no reading should meet them; see forget
 	mostGaps      int                 // gaps of one kind in a ledger; see gaps.merge

@@ -22,11 +22,13 @@ import (
 type class int
 
 const (
-	newest  class = iota // the tail: new events come before everything else
-	again                // sweeps
-	bulk                 // backfill, events that were refused, repairs
-	chores               // what reads no events; it never waits for a place
-	classes              // how many there are
+	priority class = iota // previews that are read as often as possible
+	newest                // the tail: new events come before everything else
+	previews              // the other previews
+	again                 // sweeps
+	bulk                  // backfill, events that were refused, repairs
+	chores                // what reads no events; it never waits for a place
+	classes               // how many there are
 )
 
 const (
@@ -36,7 +38,7 @@ const (
 	tailsAtOnce = 10
 	// sweepsAtOnce is how many sweeps are under way at the same time.
 	sweepsAtOnce = 4
-	// holdsPlace is how long a poll or a sweep keeps its place from others. One
+	// holdsPlace is how long a poll, a preview or a sweep keeps its place from others. One
 	// that takes longer (the API hangs) must not hold up the streams that work.
 	holdsPlace = 10 * time.Second
 	// longestIdle bounds how long the schedule waits without a look.
@@ -97,7 +99,8 @@ type schedule struct {
 
 func newSchedule(p *Poller) *schedule {
 	return &schedule{
-		p: p, places: [classes]int{newest: tailsAtOnce, again: sweepsAtOnce, bulk: max(1, p.cfg.Chunks), chores: 1 << 20},
+		p: p, places: [classes]int{priority: previewsAtOnce, newest: tailsAtOnce, previews: previewsAtOnce,
+			again: sweepsAtOnce, bulk: max(1, p.cfg.Chunks), chores: 1 << 20},
 		requests: make(map[string]bool), active: make(map[*job]struct{}), ended: make(chan *job), poke: make(chan struct{}, 1),
 	}
 }
@@ -280,7 +283,7 @@ type reading struct {
 	stream   string
 	interval audit.Interval
 	began    time.Time // on the clock that plans go by
-	sweep    bool      // of time that is covered already
+	sweep    bool      // it covers nothing that is not covered already: a sweep, a preview
 }
 
 // claim plans a reading and registers it, in one step: nothing is forgotten in

@@ -22,6 +22,8 @@ type Counts struct {
 	IDs        int // remembered now
 	Streams    map[string]StreamCounts
 	LastCommit time.Time
+	// By how much previews, and the streams' own dialects, showed events first.
+	PreviewFirst, OwnFirst Lead
 }
 
 // StreamCounts are the totals of one stream.
@@ -64,6 +66,19 @@ func (s *Stats) polled(stream string, at time.Time) {
 	sc := s.counts.Streams[stream]
 	sc.LastPoll = at
 	s.counts.Streams[stream] = sc
+}
+
+// led counts an event that one dialect showed sooner than the other.
+func (s *Stats) led(preview bool, by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lead := &s.counts.OwnFirst
+	if preview {
+		lead = &s.counts.PreviewFirst
+	}
+	i, _ := slices.BinarySearch(LeadBounds[:], by.Seconds())
+	lead.Buckets[i]++
+	lead.Sum += by
 }
 
 func (s *Stats) committed(b *stepBuilder) {

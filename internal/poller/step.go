@@ -24,12 +24,15 @@ type delivery struct {
 	lateness time.Duration
 	// again says that events which a topic refused are to be tried again.
 	again bool
+	// compare says that the stream has previews: which of its dialects is first is counted.
+	compare bool
 	// repair, where it is not nil, is all that may be published of the page.
 	repair *repair
 	// fresh counts the events that were not published before, refused those that a
 	// topic refused; nil where nobody asks. They belong to the committer until done
 	// is closed.
 	fresh, refused *int
+	pages          *int // counts the pages; as fresh
 	// done is closed when the step that holds the page's end is durable.
 	done chan struct{}
 
@@ -201,6 +204,9 @@ func (b *stepBuilder) add(rest **delivery, d *delivery) {
 	if whole {
 		*rest = nil
 		b.pages = append(b.pages, d)
+		if d.pages != nil {
+			*d.pages++
+		}
 	}
 	switch {
 	case whole && d.last && d.note != nil:
@@ -226,6 +232,9 @@ func (b *stepBuilder) event(d *delivery, e *audit.Event) bool {
 	_, twice := b.pending[e.ID]
 	if twice { // a topic may still refuse it
 		b.shared = append(b.shared, refusal{e.ID, stream, clamp(at, d.read.Interval)})
+	}
+	if lead, ok := p.sooner.meet(e.ID, d.read.Preview != ""); ok {
+		p.stats.led(d.read.Preview == "", lead)
 	}
 	if twice || p.ids.Has(e.ID) && (d.repair == nil || !d.repair.forced[e.ID]) {
 		b.duplicates[stream]++

@@ -36,6 +36,9 @@ func (s *schedule) addStream(stream audit.Stream) {
 	g := lanes.gaps
 	s.streams = append(s.streams, lanes)
 	s.lanes = append(s.lanes, lanes.tail.lane, lanes.tail.peek, lanes.backfill.lane, g.lane)
+	for _, of := range stream.Previews {
+		s.lanes = append(s.lanes, newPreview(s.p, lanes, of).lane)
+	}
 	for _, age := range s.p.cfg.SweepAges {
 		s.lanes = append(s.lanes, newSweeper(s.p, lanes, age).lane)
 	}

@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,7 +62,7 @@ func (t *tail) next(now time.Time) (*job, time.Time) {
 		run: func(ctx context.Context) (err error) {
 			like := delivery{
 				read:     audit.Read{Stream: t.s.Name, Interval: r.interval, Purpose: audit.Tail},
-				lateness: p.cfg.PollOverlap, fresh: &events, note: coverNewest,
+				lateness: p.cfg.PollOverlap, fresh: &events, note: coverNewest, compare: len(t.s.Previews) > 0,
 			}
 			for _, part := range parts {
 				skipped, err := p.coverNewestFirst(ctx, like, part, t.backoff.Failures() > 0)
@@ -89,7 +90,7 @@ func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval) fun
 		if events == nil {
 			return // the ledger was put right: poll at once
 		}
-		t.lane.due = started.Add(t.p.cfg.PollInterval)
+		t.lane.due = started.Add(t.every())
 		t.activity /= 2
 		if *events > 0 {
 			t.activity += 0.5
@@ -100,6 +101,15 @@ func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval) fun
 			t.s.backfill.add(i, time.Time{})
 		}
 	}
+}
+
+// every is the shortest time between polls. Where a preview shows all that the
+// stream has, the poll only makes sure of it.
+func (t *tail) every() time.Duration {
+	if slices.ContainsFunc(t.s.Previews, func(v audit.Previewed) bool { return v.Whole }) {
+		return max(t.p.cfg.PollInterval, t.p.cfg.PollOverlap/2)
+	}
+	return t.p.cfg.PollInterval
 }
 
 // coverNewest enters a part of the newest time in the ledger. What lies behind it

@@ -72,6 +72,10 @@ var (
 	quotaUsed      = gauge("quota_used", "Requests used in the current window, by whom.", "by")
 	quotaRemaining = gauge("quota_remaining", "Requests left in the current window.")
 	quotaReserve   = gauge("quota_reserve", "Requests that the connector always leaves.")
+	familyLimit    = gauge("family_quota_limit", "Requests that a window allows to a family of the API's routes.", "family")
+	familyUsed     = gauge("family_quota_used", "Requests used of it in the current window, by whom.", "family", "by")
+	familyLeft     = gauge("family_quota_remaining", "Requests left of it in the current window.", "family")
+	lead           = newFamily(0, "dialect_lead_seconds", "By how much one dialect showed events before the other did. The count says which is first how often.", "first")
 
 	transactions = counter("transactions_total", "Kafka transactions by result; unknown: the answer did not tell, and start-up found out.", "result")
 	retries      = counter("transaction_retries_total", "Requests of the transaction protocol that were sent again.")
@@ -84,6 +88,7 @@ var families = []family{
 	lag, lastPoll, covered, wanted, edge, gaps, gapTime, sweptUntil, duplicates, lateness,
 	published, changesMade, eventErrors, remembered, unmapped,
 	requests, throttled, quotaLimit, quotaWindow, quotaUsed, quotaRemaining, quotaReserve,
+	familyLimit, familyUsed, familyLeft, lead,
 	transactions, retries, quotaWaits, duration,
 }
 
@@ -219,6 +224,15 @@ func (e emitter) requests(s *Snapshot) {
 	e.put(quotaUsed, float64(s.Rate.Others), "others")
 	e.put(quotaRemaining, float64(s.Rate.Remaining))
 	e.put(quotaReserve, float64(s.Rate.Reserve))
+	for _, f := range s.Rate.Families {
+		e.put(familyLimit, float64(f.Limit), f.Name)
+		e.put(familyUsed, float64(f.Used), f.Name, "connector")
+		e.put(familyUsed, float64(f.Others), f.Name, "others")
+		e.put(familyLeft, float64(f.Remaining), f.Name)
+	}
+	for dialect, h := range s.Leads {
+		e.histogram(lead, h, dialect)
+	}
 }
 
 func (e emitter) transactions(t *Transactions) {

@@ -40,6 +40,7 @@ type Snapshot struct {
 	Fenced   uint64    // times that another replica took over from this one unasked
 
 	Streams      []Stream
+	Leads        Leads
 	Rate         Rate
 	Events       Events
 	Transactions Transactions
@@ -100,7 +101,18 @@ type Rate struct {
 	Reserve   int // requests that are always left
 	Share     float64
 	Throttled time.Duration // waited for the budget, in all
+	Families  []FamilyRate  // of routes, each with its own limit
 }
+
+// FamilyRate is the budget of a family of routes: auditlogs, query, realtime, names.
+type FamilyRate struct {
+	Name                           string
+	Limit, Used, Others, Remaining int
+}
+
+// Leads is by how much a dialect showed events before the other did, in seconds; by
+// the name of the one that was first.
+type Leads map[string]Histogram
 
 // Events are totals.
 type Events struct {
