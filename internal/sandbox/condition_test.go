@@ -127,7 +127,7 @@ func TestRealtimeTellsLess(t *testing.T) {
 }
 
 func TestMappingsFlap(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	services := func(path string) (names []string) {
 		for _, s := range c.query("GET", path, nil, 200).Services {
 			names = append(names, s.Name)
@@ -136,7 +136,7 @@ func TestMappingsFlap(t *testing.T) {
 	}
 	for _, path := range []string{"/servicemapping", "/realtime/servicemapping"} {
 		all := services(path)
-		if err := c.org.Inject(Fault{Kind: EmptyMapping}, Fault{Kind: LacksService, Service: "Routing"},
+		if err := c.org.Inject(Fault{Kind: EmptyMapping}, Fault{Kind: LacksService, Service: "ContactCenter"},
 			Fault{Kind: StatusCode, Status: 404}, Fault{Kind: StatusCode, Status: 400}, Fault{Kind: HTML, Status: 400}); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestMappingsFlap(t *testing.T) {
 		if got := services(path); len(got) != 0 {
 			t.Errorf("%s: an empty mapping of %q", path, got)
 		}
-		if got := services(path); len(got) != none || slices.Contains(got, "Routing") {
+		if got := services(path); len(got) != none || slices.Contains(got, "ContactCenter") {
 			t.Errorf("%s: %d of %d services, %q", path, len(got), len(all), got)
 		}
 		if got := services(path); !slices.Equal(got, all) {
@@ -161,18 +161,18 @@ func TestMappingsFlap(t *testing.T) {
 
 func TestSlowQueryIsFoundLater(t *testing.T) {
 	clock := &clock{now: noon}
-	c := routing(t, Options{Clock: clock.time})
+	c := busy(t, Options{Clock: clock.time})
 	if err := c.org.Inject(Fault{Kind: QuerySlow, Delay: 20 * time.Minute}); err != nil {
 		t.Fatal(err)
 	}
-	id := c.query("POST", "", ask("Routing", ""), 202).ID
+	id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 	for _, want := range []string{"Running", "Running", "Succeeded"} {
 		if got := c.query("GET", "/"+id, nil, 200).State; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 		clock.forward(11 * time.Minute)
 	}
-	if n := len(c.query("GET", "/"+id+"/results?pageSize=500", nil, 200).Entities); n != c.expected("Routing") {
+	if n := len(c.query("GET", "/"+id+"/results?pageSize=500", nil, 200).Entities); n != c.expected("ContactCenter") {
 		t.Errorf("%d events", n)
 	}
 }
@@ -188,14 +188,14 @@ func TestScope(t *testing.T) {
 		fault          Fault
 		struck, spared []byte
 	}{
-		"service":  {Fault{Service: "Routing"}, body("Routing", time.Hour, 0), body("PeoplePermissions", time.Hour, 0)},
-		"interval": {Fault{From: at}, body("Routing", time.Hour, 0), body("Routing", 30*time.Minute-time.Millisecond, 0)},
-		"interval's end is exclusive": {Fault{From: at}, body("Routing", time.Hour, 30*time.Minute-time.Millisecond),
-			body("Routing", time.Hour, 30*time.Minute)},
-		"since":   {Fault{From: at, Until: noon}, body("Routing", time.Hour, 0), body("Routing", time.Hour, 40*time.Minute)},
-		"longer":  {Fault{Longer: 24 * time.Hour}, body("Routing", 25*time.Hour, 0), body("Routing", 24*time.Hour, 0)},
-		"younger": {Fault{Younger: time.Minute}, body("Routing", time.Hour, 59*time.Second), body("Routing", time.Hour, time.Minute)},
-		"older":   {Fault{Older: time.Minute}, body("Routing", time.Hour, time.Minute), body("Routing", time.Hour, 59*time.Second)},
+		"service":  {Fault{Service: "ContactCenter"}, body("ContactCenter", time.Hour, 0), body("PeoplePermissions", time.Hour, 0)},
+		"interval": {Fault{From: at}, body("ContactCenter", time.Hour, 0), body("ContactCenter", 30*time.Minute-time.Millisecond, 0)},
+		"interval's end is exclusive": {Fault{From: at}, body("ContactCenter", time.Hour, 30*time.Minute-time.Millisecond),
+			body("ContactCenter", time.Hour, 30*time.Minute)},
+		"since":   {Fault{From: at, Until: noon}, body("ContactCenter", time.Hour, 0), body("ContactCenter", time.Hour, 40*time.Minute)},
+		"longer":  {Fault{Longer: 24 * time.Hour}, body("ContactCenter", 25*time.Hour, 0), body("ContactCenter", 24*time.Hour, 0)},
+		"younger": {Fault{Younger: time.Minute}, body("ContactCenter", time.Hour, 59*time.Second), body("ContactCenter", time.Hour, time.Minute)},
+		"older":   {Fault{Older: time.Minute}, body("ContactCenter", time.Hour, time.Minute), body("ContactCenter", time.Hour, 59*time.Second)},
 	} {
 		c := serveOrg(t, Options{Seed: 1})
 		test.fault.Kind, test.fault.Status, test.fault.Count = StatusCode, http.StatusGatewayTimeout, -1
@@ -217,18 +217,18 @@ func TestScope(t *testing.T) {
 
 // Pages and results are about the interval, and the service, of their query.
 func TestScopeOfPages(t *testing.T) {
-	c := routing(t, Options{})
-	id := c.query("POST", "", ask("Routing", ""), 202).ID
+	c := busy(t, Options{})
+	id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 	other := c.query("POST", "", ask("Groups", ""), 202).ID
-	later := Fault{Kind: StatusCode, Status: 400, Page: "later", From: noon.Add(-time.Minute), Service: "Routing", Count: -1}
+	later := Fault{Kind: StatusCode, Status: 400, Page: "later", From: noon.Add(-time.Minute), Service: "ContactCenter", Count: -1}
 	if err := c.org.Inject(later); err != nil {
 		t.Fatal(err)
 	}
 	cursor := "&cursor=" + c.query("GET", "/"+id+"/results?pageSize=25", nil, 200).Cursor
 	c.query("GET", "/"+id+"/results?pageSize=25"+cursor, nil, 400)
 	c.query("GET", "/"+other+"/results?pageSize=25", nil, 200)
-	p := c.page(hourWith("pageSize", "20", "filter", "serviceName=Routing"))
-	next := hourWith("pageSize", "20", "filter", "serviceName=Routing", "pageToken", p.next())
+	p := c.page(hourWith("pageSize", "20", "filter", "serviceName=ContactCenter"))
+	next := hourWith("pageSize", "20", "filter", "serviceName=ContactCenter", "pageToken", p.next())
 	if r := c.get("/api/v2/auditlogs?" + next.Encode()); r.status != 400 {
 		t.Errorf("the second page of auditlogs: %d", r.status)
 	}
@@ -273,7 +273,7 @@ func TestPoison(t *testing.T) {
 
 func TestFaultsEndByTime(t *testing.T) {
 	clock := &clock{now: noon}
-	c := routing(t, Options{Clock: clock.time})
+	c := busy(t, Options{Clock: clock.time})
 	if err := c.org.Inject(Fault{Kind: StatusCode, Status: 404, For: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func TestClockErrors(t *testing.T) {
 
 // Every answer of the API has an id of its own for support; an error says it in its body too.
 func TestCorrelation(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	good, bad := c.get("/api/v2/organizations/me"), c.get("/api/v2/audits/query/nobody/results")
 	var said struct{ ContextID string }
 	if err := json.Unmarshal(bad.body, &said); err != nil {
@@ -334,7 +334,7 @@ func TestCorrelation(t *testing.T) {
 }
 
 func TestControlOfScope(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	c.control("POST", "faults", `[{"kind":"status","status":504,"endpoint":"realtime","longer":"24h","count":-1},
 		{"kind":"cap","events":10,"for":"1m"},{"kind":"query-failed","from":"2026-03-02T11:30:00Z","older":"1m","younger":"1h","holding":true}]`, 200)
 	want := []Fault{

@@ -22,6 +22,7 @@ import (
 //	POST   /sandbox/late        {"probability":0.3,"min":"1s","max":"1m"}: Lateness from now on
 //	POST   /sandbox/credentials {"clientId","clientSecret"}: from now on
 //	DELETE /sandbox/tokens      ends all access tokens
+//	POST   /sandbox/permissions {"forbid":["authorization:role:view"],"allow":[…]}: from now on
 func (o *Org) controls() {
 	o.mux.HandleFunc("GET /sandbox/truth", o.controlTruth)
 	o.mux.HandleFunc("GET /sandbox/stats", func(w http.ResponseWriter, _ *http.Request) { reply(w, o.Stats()) })
@@ -32,6 +33,7 @@ func (o *Org) controls() {
 	o.mux.HandleFunc("POST /sandbox/emit", o.controlEmit)
 	o.mux.HandleFunc("POST /sandbox/late", o.controlLate)
 	o.mux.HandleFunc("POST /sandbox/credentials", o.controlCredentials)
+	o.mux.HandleFunc("POST /sandbox/permissions", o.controlPermissions)
 	o.mux.HandleFunc("DELETE /sandbox/tokens", func(w http.ResponseWriter, _ *http.Request) { o.ExpireTokens() })
 }
 
@@ -137,11 +139,12 @@ func (o *Org) controlClock(w http.ResponseWriter, r *http.Request) {
 }
 
 // Emission asks for events from another process: Count ordinary ones, or
-// Grants, or a Bulk deployment, or Backfill over [From, To), or the named
+// Grants, or changes of groups' members, or a Bulk deployment, or Backfill over [From, To), or the named
 // oddities ("all" is every one), or an event of the sender's own.
 type Emission struct {
 	Count    int             `json:"count"`
 	Grants   int             `json:"grants"`
+	Members  int             `json:"members"` // three events each; people join and leave by turns
 	Bulk     int             `json:"bulk"`
 	Backfill int             `json:"backfill"`
 	From     time.Time       `json:"from"`
@@ -162,6 +165,9 @@ func (o *Org) controlEmit(w http.ResponseWriter, r *http.Request) {
 	}
 	keys := o.EmitAt(e.At, time.Duration(e.Delay), e.Count)
 	keys = append(keys, o.EmitGrants(e.Grants)...)
+	for i := range e.Members {
+		keys = append(keys, o.EmitMembership(e.At, i%2 == 0)...)
+	}
 	keys = append(keys, o.EmitBulk(e.At, e.Bulk)...)
 	keys = append(keys, o.Backfill(e.Backfill, e.From, e.To)...)
 	if len(e.Odd) == 1 && e.Odd[0] == "all" {
@@ -204,6 +210,17 @@ func (o *Org) controlCredentials(w http.ResponseWriter, r *http.Request) {
 	var c struct{ ClientID, ClientSecret string }
 	if understood(w, json.NewDecoder(r.Body).Decode(&c)) {
 		o.SetCredentials(c.ClientID, c.ClientSecret)
+	}
+}
+
+func (o *Org) controlPermissions(w http.ResponseWriter, r *http.Request) {
+	var p struct{ Forbid, Allow []string }
+	if !understood(w, json.NewDecoder(r.Body).Decode(&p)) {
+		return
+	}
+	o.Forbid(p.Forbid...)
+	if len(p.Allow) > 0 { // without a name it is all of them
+		o.Allow(p.Allow...)
 	}
 }
 

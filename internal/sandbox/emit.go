@@ -71,7 +71,24 @@ func (o *Org) BackfillGrants(n int, from, to time.Time) []string {
 	start, span := from.UnixMilli(), uint64(max(to.Sub(from).Milliseconds(), 1))
 	return o.create(n, func(e *event, d *dice) {
 		e.at = start + int64(d.next()%span)
-		e.scene, e.actor = pick(d, o.world.grants), pick(d, o.world.admins)
+		e.scene = pick(d, o.world.grants)
+		e.actor = o.world.actorOf(e.scene, d)
+	})
+}
+
+// EmitMembership makes three events by which people join a group, or leave it;
+// they happen, and become visible, within three seconds from at.
+func (o *Org) EmitMembership(at time.Time, joins bool) []string {
+	var m membership
+	i := 0
+	return o.create(len(m.scenes), func(e *event, d *dice) {
+		if i == 0 {
+			m = o.world.membership(d, joins)
+		}
+		e.at = at.Add(m.after[i]).UnixMilli()
+		e.visible = e.at
+		e.scene, e.actor = m.scenes[i], m.actors[i]
+		i++
 	})
 }
 
@@ -99,14 +116,30 @@ func (o *Org) EmitOdd(at time.Time, name string) ([]string, error) {
 	}), nil
 }
 
-// Backfill makes n events spread over [from, to), among them bulk deployments of
-// hundreds of events in one millisecond.
+// memberships is the share of events that begin a change of a group's members.
+const memberships = 0.005
+
+// Backfill makes n events spread over [from, to), among them changes of groups'
+// members and bulk deployments of hundreds of events in one millisecond.
 func (o *Org) Backfill(n int, from, to time.Time) []string {
 	start, span := from.UnixMilli(), uint64(max(to.Sub(from).Milliseconds(), 1))
 	bulk, bulkAt := 0, int64(0)
+	var m membership
+	step, first := len(m.scenes), int64(0)
+	made := 0
 	return o.create(n, func(e *event, d *dice) {
 		e.at = start + int64(d.next()%span)
+		made++
 		switch {
+		case step < len(m.scenes):
+			e.at = first + m.after[step].Milliseconds()
+			e.scene, e.actor = m.scenes[step], m.actors[step]
+			step++
+			return
+		case n-made >= len(m.scenes) && d.chance(memberships) && e.at+membershipSpan.Milliseconds() < to.UnixMilli():
+			m, step, first = o.world.membership(d, d.chance(0.6)), 1, e.at
+			e.scene, e.actor = m.scenes[0], m.actors[0]
+			return
 		case bulk > 0:
 			bulk--
 			e.at = bulkAt
@@ -137,6 +170,9 @@ func (o *Org) Run(ctx context.Context, rate float64) {
 			if luck.chance(0.002) {
 				o.EmitBulk(o.eventTime(), 20+luck.n(200))
 			}
+			if luck.chance(min(rate/beats*memberships, 1)) {
+				o.EmitMembership(o.eventTime(), luck.chance(0.6))
+			}
 		}
 	}
 }
@@ -151,6 +187,9 @@ func (o *Org) SetLateness(l Lateness) {
 // cast decides what an ordinary event is about.
 func (o *Org) cast(e *event, d *dice) {
 	e.scene = pick(d, o.world.scenes)
+	if d.chance(o.options.Noise) {
+		e.scene = pick(d, o.world.noise)
+	}
 	if d.chance(o.options.OtherTypes) {
 		e.scene = pick(d, o.world.logins)
 	}

@@ -11,9 +11,10 @@ import (
 type form uint8
 
 const (
-	formAuditlogs form = iota // dialect auditlogs
-	formQuery                 // dialects query and realtime
-	formExpanded              // the same with ?expand=user
+	formAuditlogs    form = iota // dialect auditlogs
+	formQuery                    // dialects query and realtime
+	formExpanded                 // the same with ?expand=user
+	formNotification             // dialect query, in some downloaded files
 	forms
 )
 

@@ -79,7 +79,8 @@ func TestOddities(t *testing.T) {
 			if err != nil || id != e.id {
 				t.Errorf("%s, form %d: id %q in the bytes (%v), %q on file", name, f, id, err, e.id)
 			}
-			ordinary := &event{at: e.at, n: e.n, scene: e.scene, actor: e.actor}
+			same := &oddity{name: name, apply: func(*draft) {}}
+			ordinary := &event{at: e.at, n: e.n, scene: e.scene, actor: e.actor, odd: same}
 			usual, _ := o.world.appendEvent(nil, ordinary, f)
 			odd = odd || !bytes.Equal(usual, body)
 		}
@@ -231,16 +232,22 @@ func TestWhatHappensLooksReal(t *testing.T) {
 	if mean := size / len(events); mean < 900 || mean > 1300 {
 		t.Errorf("events are of %d bytes on average, want about 1.1 kB", mean)
 	}
-	for _, key := range o.EmitGrants(1) {
-		events, _ := o.journal.all()
-		e := events[len(events)-1]
+	told, keys := 0, o.EmitGrants(50)
+	events, _ = o.journal.all()
+	for i, e := range events[len(events)-50:] {
 		var grant struct {
-			AuditID, UserName, Action string
-			After                     struct{ UserName, RoleName string }
+			AuditID, UserName, Action, Level string
+			After                            struct{ UserName, GroupName, RoleName string }
 		}
-		if err := json.Unmarshal(e.flat, &grant); err != nil || grant.AuditID != key || grant.Action != "MemberAdd" ||
-			grant.UserName == "" || grant.After.UserName == "" || grant.After.RoleName == "" {
-			t.Errorf("a human cannot see who granted which role to whom: %s (%v)", e.flat, err)
+		if err := json.Unmarshal(e.flat, &grant); err != nil || grant.AuditID != keys[i] || grant.Action != "MemberAdd" ||
+			grant.After.UserName+grant.After.GroupName == "" || grant.After.RoleName == "" {
+			t.Errorf("a human cannot see which role was granted to whom: %s (%v)", e.flat, err)
 		}
+		if grant.UserName != "" {
+			told++
+		}
+	}
+	if told == 0 || told > 25 {
+		t.Errorf("%d of 50 grants say who did it, want about 10", told)
 	}
 }

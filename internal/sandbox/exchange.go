@@ -49,6 +49,10 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request, endpoint Endpoint, r
 	c := &call{Request: r, endpoint: endpoint, now: o.now(), org: o}
 	c.sent, _ = io.ReadAll(io.LimitReader(r.Body, maxRequestBody))
 	o.journal.reveal(c.now.UnixMilli())
+	if endpoint == EndpointRealtime {
+		o.flying.Add(1)
+		defer o.flying.Add(-1)
+	}
 	pause(r.Context(), o.options.Latency)
 
 	a := o.decide(c, respond)
@@ -59,32 +63,28 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request, endpoint Endpoint, r
 }
 
 func (o *Org) decide(c *call, respond func(*call) *answer) *answer {
-	var quota http.Header
-	limit := o.limitOf(c.endpoint)
-	if limit != nil {
-		verdict := limit.take(c.now)
-		quota = verdict.header
-		if verdict.refused {
-			o.stats.violate(func(v *Violations) {
-				v.OverLimit++
-				if verdict.early {
-					v.BeforeRetryAfter++
-				}
-			})
-			return tooMany(seconds(verdict.retryAfter)).merge(quota)
-		}
+	quota, refusal := o.admit(c)
+	if refusal != nil {
+		return refusal
+	}
+	if o.crowded(c.endpoint) {
+		o.stats.violate(func(v *Violations) { v.OverLimit++ })
+		return tooMany("1").merge(quota)
 	}
 	c.fault = o.faults.strike(c)
-	if a := o.instead(c, limit); a != nil {
+	if a := o.instead(c); a != nil {
 		return a.merge(quota)
 	}
 	if c.endpoint != EndpointToken && c.endpoint != EndpointDownload && !o.tokens.valid(bearer(c.Request), c.now) {
 		return failure(http.StatusUnauthorized, "bad.credentials", "Invalid login credentials.").merge(quota)
 	}
+	if refusal := o.forbidden(c.endpoint); refusal != nil {
+		return refusal.merge(quota)
+	}
 	a := respond(c)
 	if f := o.faults.poison(c, a); f != nil {
 		c.fault = f
-		if spoilt := o.instead(c, limit); spoilt != nil {
+		if spoilt := o.instead(c); spoilt != nil {
 			a.release()
 			a = spoilt
 		}
@@ -110,7 +110,7 @@ func tooMany(retryAfter string) *answer {
 
 // instead is the answer of a fault that keeps the request from being applied;
 // nil where there is none.
-func (o *Org) instead(c *call, limit *limiter) *answer {
+func (o *Org) instead(c *call) *answer {
 	f := c.fault
 	if f == nil {
 		return nil
@@ -119,8 +119,8 @@ func (o *Org) instead(c *call, limit *limiter) *answer {
 	case StatusCode:
 		return statusAnswer(f.Status)
 	case TooMany:
-		if limit != nil {
-			limit.punish(c.now, f.RetryAfter, f.Escalate)
+		if limits := o.limitsOf(c.endpoint); limits != nil {
+			limits[len(limits)-1].punish(c.now, f.RetryAfter, f.Escalate)
 		}
 		return tooMany(f.retryAfter(c.now))
 	case ResetBefore:
@@ -150,8 +150,7 @@ func statusAnswer(status int) *answer {
 	case 0:
 		return failure(http.StatusServiceUnavailable, "service.unavailable", "The service is unavailable.")
 	case http.StatusForbidden:
-		return failure(status, "missing.any.permissions",
-			"Unable to perform the requested action. You are missing the following permission(s): audits:audit:view")
+		return missingPermission(PermissionAudits)
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return gateway(status)
 	}

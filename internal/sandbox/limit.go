@@ -227,14 +227,3 @@ func (l *limiter) quota(now time.Time) Quota {
 	}
 	return q
 }
-
-// limitOf is the limit that an endpoint is under; nil for none.
-func (o *Org) limitOf(endpoint Endpoint) *limiter {
-	switch endpoint {
-	case EndpointToken, EndpointDownload:
-		return nil
-	case EndpointAuditlogs:
-		return o.auditlogsLimit
-	}
-	return o.platformLimit
-}

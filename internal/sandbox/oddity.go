@@ -156,7 +156,7 @@ func fieldOddities() []oddity {
 // of their own.
 func fieldNames() []string {
 	w := &world{}
-	sample := &event{scene: &scene{}, actor: &actor{person: person{id: "x"}, clientID: "x"}}
+	sample := &event{scene: &scene{}, actor: &actor{person: person{id: "x"}, clientID: "x"}, odd: &oddity{name: "message"}}
 	var names []string
 	for _, write := range []func(*draft){
 		func(d *draft) { d.auditlogs(sample) },

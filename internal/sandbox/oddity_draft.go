@@ -15,8 +15,11 @@ func (d *draft) idField() string {
 }
 
 func (d *draft) timeField() string {
-	if d.form == formAuditlogs {
+	switch d.form {
+	case formAuditlogs:
 		return "timestamp"
+	case formNotification:
+		return "eventTime"
 	}
 	return "eventDate"
 }

@@ -33,6 +33,14 @@ const (
 	EndpointRelated         Endpoint = "related"
 	EndpointDownload        Endpoint = "download"
 	EndpointOrganization    Endpoint = "organization"
+	EndpointUnknown         Endpoint = "unknown" // no route of the API
+	EndpointUsers           Endpoint = "users"   // names: see names.go
+	EndpointUser            Endpoint = "user"
+	EndpointRoles           Endpoint = "roles"
+	EndpointGroups          Endpoint = "groups"
+	EndpointDivisions       Endpoint = "divisions"
+	EndpointClients         Endpoint = "oauth-clients"
+	EndpointQueues          Endpoint = "queues"
 )
 
 // Options is what the organisation is like. The zero value is a patient one:
@@ -56,19 +64,32 @@ type Options struct {
 	Latency         time.Duration // of every answer
 	Gzip            bool          // compress for who accepts it
 
-	AuditlogsLimit Limit // 100 in 10 s for the organisation, X-RateLimit headers
-	PlatformLimit  Limit // of the query dialects: 300 in 1 minute, inin-ratelimit headers
-	Escalate       bool  // who comes before Retry-After has passed waits twice as long the next time
-	Consumers      []Consumer
+	AuditlogsLimit Limit            // 100 in 10 s for the organisation, X-RateLimit headers
+	PlatformLimit  Limit            // of all other routes together: 300 in 1 minute, inin-ratelimit headers
+	FamilyLimits   map[Family]Limit // of families of routes, beside it; where there is one, the headers are about it
+	InFlight       int              // more requests of dialect realtime at once are refused; 0: any number
+
+	Forbidden []string // permissions that the OAuth client lacks (PermissionUsers …); see Forbid
+
+	Escalate  bool // who comes before Retry-After has passed waits twice as long the next time
+	Consumers []Consumer
 
 	Odd        float64 // share of odd events: 0.02; negative: none
 	OtherTypes float64 // share of events that are no configuration: 0.02; negative: none
+	Noise      float64 // share of events of synchronisation, in which only a version changed: 0.6; negative: none
 	Lateness   Lateness
+
+	MappingNames   MappingNames  // how service mappings spell their members
+	RequireService bool          // a query without serviceName is refused
+	WholeRealtime  bool          // dialect realtime shows all of the services that it has; else it lacks types and actions
+	RealtimeSpan   time.Duration // longer intervals of dialect realtime time out; 0: none do
+	RealtimeHang   time.Duration // how long such a one takes to end in 504
 
 	QueryDelay   time.Duration // from submitting a query until it has succeeded
 	ResultsLife  time.Duration // of a query and its results: 1 hour
 	DownloadURL  string        // base URL that Downloads is served at; "" : results are never a file
 	DownloadOver int           // results of more events are a file; 0: never
+	Files        *Files        // how such files come; nil: one of them, by Location or, unasked for, by downloadUrl
 }
 
 func (o Options) withDefaults() Options {
@@ -84,6 +105,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.PlatformLimit, Limit{Requests: 300, Window: time.Minute, Headers: HeadersInin})
 	setDefault(&o.Odd, 0.02)
 	setDefault(&o.OtherTypes, 0.02)
+	setDefault(&o.Noise, 0.6)
 	setDefault(&o.ResultsLife, time.Hour)
 	if o.Dialects == nil {
 		o.Dialects = []Dialect{Auditlogs, Query, Realtime}
@@ -114,9 +136,12 @@ type Org struct {
 	answers    atomic.Uint64
 	clockError atomic.Pointer[ClockError]
 
-	taxonomy *vocabulary
+	taxonomy    *vocabulary
+	permissions permissions
 
 	auditlogsLimit, platformLimit *limiter
+	families                      map[Family]*limiter
+	flying                        atomic.Int64 // requests of dialect realtime
 
 	mux *http.ServeMux
 }
@@ -132,11 +157,17 @@ func New(options Options) *Org {
 		mux:     http.NewServeMux(),
 	}
 	o.jobs.byID = map[string]*job{}
-	o.taxonomy = newVocabulary(o.world)
+	o.taxonomy = newVocabulary(o.world, options.WholeRealtime)
 	o.tokens.start(options)
 	now := o.now()
 	o.auditlogsLimit = newLimiter(options.AuditlogsLimit, options.Consumers, options.Escalate, now)
 	o.platformLimit = newLimiter(options.PlatformLimit, options.Consumers, options.Escalate, now)
+	o.families = map[Family]*limiter{}
+	for family, limit := range options.FamilyLimits {
+		setDefault(&limit.Headers, HeadersInin)
+		o.families[family] = newLimiter(limit, nil, options.Escalate, now)
+	}
+	o.Forbid(options.Forbidden...)
 	o.routes()
 	return o
 }
@@ -152,7 +183,9 @@ func (o *Org) routes() {
 	o.handle("POST /api/v2/audits/query/realtime", EndpointRealtime, Realtime, o.realtime)
 	o.handle("GET /api/v2/audits/query/realtime/servicemapping", EndpointRealtimeMapping, Realtime, o.realtimeMapping)
 	o.handle("POST /api/v2/audits/query/realtime/related", EndpointRelated, Realtime, o.related)
+	o.nameRoutes()
 	o.controls()
+	o.handle("/", EndpointUnknown, "", func(*call) *answer { return failure(http.StatusNotFound, "not.found", "HTTP 404 Not Found") })
 }
 
 // handle serves an endpoint, where the organisation speaks its dialect.

@@ -35,6 +35,7 @@ type inquiry struct {
 
 	from, until int64
 	descending  bool
+	fast        func(service, entityType, action string) bool // dialect realtime: what it shows; nil: everything
 }
 
 // job is a submitted query.
@@ -71,8 +72,11 @@ func (o *Org) understandInquiry(c *call, taxonomy taxonomy) (q inquiry, refusal 
 	if time.Duration(q.until-q.from)*time.Millisecond > queryMaxInterval {
 		return q, badRequest("interval is longer than 30 days")
 	}
-	if _, known := taxonomy[q.ServiceName]; !known {
+	if _, known := taxonomy[q.ServiceName]; !known && q.ServiceName != "" {
 		return q, badRequest("serviceName is not one of servicemapping")
+	}
+	if q.ServiceName == "" && (o.options.RequireService || c.endpoint == EndpointRealtime) {
+		return q, badRequest("serviceName is required: name a service of servicemapping")
 	}
 	q.descending = true // what an unsorted query gets is documented nowhere: the order that nobody wants
 	for _, s := range q.Sort {
@@ -114,7 +118,10 @@ func parseZoneless(text string) (int64, bool) {
 
 // match tells whether an event answers an inquiry.
 func (q *inquiry) match(e *event) bool {
-	if e.scene.service == "" || e.scene.service != q.ServiceName {
+	if e.scene.service == "" || q.ServiceName != "" && e.scene.service != q.ServiceName {
+		return false
+	}
+	if q.fast != nil && !q.fast(e.scene.service, e.scene.entityType, e.scene.action) {
 		return false
 	}
 	for _, f := range q.Filters {
@@ -264,12 +271,15 @@ func (o *Org) results(c *call) *answer {
 		start = int(n[1])
 	}
 	found := o.capped(c, j.found)
-	large := o.options.DownloadOver > 0 && len(found) > o.options.DownloadOver
+	large := o.options.DownloadURL != "" && o.options.DownloadOver > 0 && len(found) > o.options.DownloadOver
+	redirects := params.Get("allowRedirect") == "true"
 	switch {
-	case c.fault.is(ResultsRedirect), large && params.Get("allowRedirect") == "true":
-		return failure(http.StatusFound, "found", "The results are a file.").with("Location", o.downloadURL(j, shape))
-	case c.fault.is(ResultsDownload), large:
-		return document(obj("id", j.id, "downloadUrl", o.downloadURL(j, shape)))
+	case c.fault.is(ResultsRedirect), large && redirects && o.options.Files == nil:
+		return failure(http.StatusFound, "found", "The results are a file.").with("Location", o.downloadURL(j, shape, 0, 0))
+	case c.fault.is(ResultsDownload), large && o.options.Files == nil:
+		return document(obj("id", j.id, "downloadUrl", o.downloadURL(j, shape, 0, 0)))
+	case large && redirects:
+		return o.file(c, j, found, start, shape)
 	}
 	start = min(start, len(found))
 	end := min(start+size, len(found))
@@ -300,13 +310,18 @@ func (o *Org) entities(head object, page []*event, shape form) *answer {
 	buffer := buffers.Get().(*[]byte)
 	body := appendJSON((*buffer)[:0], head)
 	body = append(body[:len(body)-1], `,"entities":[`...)
-	for i, e := range page {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = e.appendTo(body, o.world, shape)
-	}
+	body = o.appendEvents(body, page, shape)
 	a := jsonAnswer(http.StatusOK, append(body, "]}"...))
 	a.buffer, a.shown, a.form = buffer, page, shape
 	return a
+}
+
+func (o *Org) appendEvents(dst []byte, events []*event, shape form) []byte {
+	for i, e := range events {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = e.appendTo(dst, o.world, shape)
+	}
+	return dst
 }

@@ -43,9 +43,9 @@ func (c *client) query(method, path string, body []byte, want int) queryAnswer {
 	return a
 }
 
-// routing is an organisation with 300 Routing events in the last hour.
-func routing(t *testing.T, options Options) *client {
-	options.Seed, options.Odd = 1, -1
+// busy is an organisation with some 300 events of queues in the last hour.
+func busy(t *testing.T, options Options) *client {
+	options.Seed, options.Odd, options.Noise, options.WholeRealtime = 1, -1, -1, true
 	c := serveOrg(t, options)
 	c.org.Backfill(1000, noon.Add(-time.Hour), noon)
 	return c
@@ -64,8 +64,8 @@ func (c *client) expected(service string) int {
 
 func TestQuery(t *testing.T) {
 	clock := &clock{now: noon}
-	c := routing(t, Options{Clock: clock.time, QueryDelay: 4 * time.Second})
-	id := c.query("POST", "", ask("Routing", ""), 202).ID
+	c := busy(t, Options{Clock: clock.time, QueryDelay: 4 * time.Second})
+	id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 	for _, want := range []string{"Queued", "Running", "Succeeded"} {
 		if got := c.query("GET", "/"+id, nil, 200).State; got != want {
 			t.Errorf("state %s, want %s", got, want)
@@ -75,7 +75,7 @@ func TestQuery(t *testing.T) {
 		}
 		clock.forward(2 * time.Second)
 	}
-	before := c.expected("Routing")
+	before := c.expected("ContactCenter")
 	c.org.EmitAt(noon.Add(-time.Minute), 0, 200) // too late for this query
 	var got []string
 	for path := "/" + id + "/results?pageSize=25&expand=user"; ; {
@@ -94,7 +94,7 @@ func TestQuery(t *testing.T) {
 	last := ""
 	for _, text := range got {
 		var e struct{ EventDate, ServiceName string }
-		if err := json.Unmarshal([]byte(text), &e); err != nil || e.ServiceName != "Routing" || e.EventDate < last {
+		if err := json.Unmarshal([]byte(text), &e); err != nil || e.ServiceName != "ContactCenter" || e.EventDate < last {
 			t.Fatalf("after %s: %s", last, text)
 		}
 		last = e.EventDate
@@ -112,14 +112,14 @@ func TestQuery(t *testing.T) {
 
 // The same event has the same id in all dialects.
 func TestDialectsAgree(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	flat, nested := map[string]bool{}, map[string]bool{}
-	for _, e := range c.readAll(hourWith("filter", "serviceName=Routing")) {
+	for _, e := range c.readAll(hourWith("filter", "serviceName=ContactCenter")) {
 		id, _ := usableID([]byte(e), "auditId")
 		flat[id] = true
 	}
 	for n := 1; ; n++ {
-		page := c.query("POST", "/realtime", ask("Routing", fmt.Sprintf(`,"pageSize":100,"pageNumber":%d`, n)), 200)
+		page := c.query("POST", "/realtime", ask("ContactCenter", fmt.Sprintf(`,"pageSize":100,"pageNumber":%d`, n)), 200)
 		for _, e := range page.Entities {
 			id, _ := usableID(e, "id")
 			nested[id] = true
@@ -128,7 +128,7 @@ func TestDialectsAgree(t *testing.T) {
 			break
 		}
 	}
-	if len(flat) != len(nested) || len(flat) != c.expected("Routing") {
+	if len(flat) != len(nested) || len(flat) != c.expected("ContactCenter") {
 		t.Fatalf("%d and %d events", len(flat), len(nested))
 	}
 	for id := range flat {
@@ -145,18 +145,18 @@ func TestDialectsAgree(t *testing.T) {
 }
 
 func TestQueryRefusals(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	for name, body := range map[string]string{
 		"no JSON":             `{`,
 		"unknown service":     string(ask("Ruting", "")),
 		"service in lower":    string(ask("routing", "")),
-		"31 days":             `{"interval":"2026-01-30T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"Routing"}`,
-		"no interval":         `{"serviceName":"Routing"}`,
-		"backwards":           `{"interval":"2026-03-02T00:00:00Z/2026-03-01T00:00:00Z","serviceName":"Routing"}`,
-		"action without type": string(ask("Routing", `,"filters":[{"property":"Action","value":"Update"}]`)),
-		"unknown property":    string(ask("Routing", `,"filters":[{"property":"Colour","value":"blue"}]`)),
-		"unknown sort":        `{"interval":"2026-03-01T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"Routing","sort":[{"name":"Id"}]}`,
-		"unknown order":       `{"interval":"2026-03-01T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"Routing","sort":[{"name":"Timestamp","sortOrder":"asc"}]}`,
+		"31 days":             `{"interval":"2026-01-30T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"ContactCenter"}`,
+		"no interval":         `{"serviceName":"ContactCenter"}`,
+		"backwards":           `{"interval":"2026-03-02T00:00:00Z/2026-03-01T00:00:00Z","serviceName":"ContactCenter"}`,
+		"action without type": string(ask("ContactCenter", `,"filters":[{"property":"Action","value":"Update"}]`)),
+		"unknown property":    string(ask("ContactCenter", `,"filters":[{"property":"Colour","value":"blue"}]`)),
+		"unknown sort":        `{"interval":"2026-03-01T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"ContactCenter","sort":[{"name":"Id"}]}`,
+		"unknown order":       `{"interval":"2026-03-01T00:00:00Z/2026-03-02T00:00:00Z","serviceName":"ContactCenter","sort":[{"name":"Timestamp","sortOrder":"asc"}]}`,
 	} {
 		for _, path := range []string{"", "/realtime"} {
 			if r := c.do("POST", "/api/v2/audits/query"+path, []byte(body), nil); r.status != 400 {
@@ -164,14 +164,14 @@ func TestQueryRefusals(t *testing.T) {
 			}
 		}
 	}
-	id := c.query("POST", "", ask("Routing", ""), 202).ID
+	id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 	for _, bad := range []string{"?pageSize=24", "?pageSize=501", "?cursor=AAAA"} {
 		c.query("GET", "/"+id+"/results"+bad, nil, 400)
 	}
 	c.query("GET", "/00000000-0000-4000-8000-000000000000/results", nil, 404)
-	old := `{"interval":"2026-02-01T00:00:00Z/2026-02-02T00:00:00Z","serviceName":"Routing"}`
+	old := `{"interval":"2026-02-01T00:00:00Z/2026-02-02T00:00:00Z","serviceName":"ContactCenter"}`
 	c.query("POST", "/realtime", []byte(old), 400)
-	c.query("POST", "", []byte(`{"interval":"2025-02-01T00:00:00Z/2025-02-02T00:00:00Z","serviceName":"Routing"}`), 202)
+	c.query("POST", "", []byte(`{"interval":"2025-02-01T00:00:00Z/2025-02-02T00:00:00Z","serviceName":"ContactCenter"}`), 202)
 	if n := c.org.Stats().Violations.OutsideRetention; n != 2 {
 		t.Errorf("%d requests outside retention were counted, want 2", n)
 	}
@@ -180,24 +180,24 @@ func TestQueryRefusals(t *testing.T) {
 }
 
 func TestQueryFilters(t *testing.T) {
-	c := routing(t, Options{})
-	all := c.query("POST", "/realtime", ask("Routing", ""), 200).Total
-	queues := c.query("POST", "/realtime", ask("Routing", `,"filters":[{"property":"EntityType","value":"Queue"}]`), 200).Total
-	added := c.query("POST", "/realtime", ask("Routing", `,"filters":[{"property":"EntityType","value":"Queue"},{"property":"Action","value":"MemberAdd"}]`), 200).Total
-	none := c.query("POST", "/realtime", ask("Routing", `,"filters":[{"property":"EntityType","value":"queue"}]`), 200).Total
-	if !(all > queues && queues > added && added > 0 && none == 0) {
-		t.Errorf("%d events, %d of queues, %d members added, %d of a wrong spelling", all, queues, added, none)
+	c := busy(t, Options{})
+	all := c.query("POST", "/realtime", ask("PeoplePermissions", ""), 200).Total
+	roles := c.query("POST", "/realtime", ask("PeoplePermissions", `,"filters":[{"property":"EntityType","value":"Role"}]`), 200).Total
+	added := c.query("POST", "/realtime", ask("PeoplePermissions", `,"filters":[{"property":"EntityType","value":"Role"},{"property":"Action","value":"MemberAdd"}]`), 200).Total
+	none := c.query("POST", "/realtime", ask("PeoplePermissions", `,"filters":[{"property":"EntityType","value":"role"}]`), 200).Total
+	if !(all > roles && roles > added && added > 0 && none == 0) {
+		t.Errorf("%d events, %d of roles, %d members added, %d of a wrong spelling", all, roles, added, none)
 	}
 }
 
 func TestQueryFaults(t *testing.T) {
 	for kind, want := range map[FaultKind]string{QueryFailed: "Failed", QueryCancelled: "Cancelled", QueryStuck: "Running"} {
-		c := routing(t, Options{})
+		c := busy(t, Options{})
 		if err := c.org.Inject(Fault{Kind: kind}); err != nil {
 			t.Fatal(err)
 		}
-		struck := c.query("POST", "", ask("Routing", ""), 202).ID
-		spared := c.query("POST", "", ask("Routing", ""), 202).ID
+		struck := c.query("POST", "", ask("ContactCenter", ""), 202).ID
+		spared := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 		if got := c.query("GET", "/"+struck, nil, 200).State; got != want {
 			t.Errorf("%s: state %s, want %s", kind, got, want)
 		}
@@ -205,8 +205,8 @@ func TestQueryFaults(t *testing.T) {
 			t.Errorf("%s: the next query is %s", kind, got)
 		}
 	}
-	c := routing(t, Options{})
-	id := c.query("POST", "", ask("Routing", ""), 202).ID
+	c := busy(t, Options{})
+	id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 	if err := c.org.Inject(Fault{Kind: ResultsExpired}); err != nil {
 		t.Fatal(err)
 	}
@@ -219,9 +219,9 @@ func TestDownloads(t *testing.T) {
 	var org *Org
 	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { org.Downloads().ServeHTTP(w, r) }))
 	defer host.Close()
-	c := routing(t, Options{DownloadURL: host.URL, DownloadOver: 50})
+	c := busy(t, Options{DownloadURL: host.URL, DownloadOver: 50})
 	org = c.org
-	id := c.query("POST", "", ask("Routing", ""), 202).ID
+	id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 	file := c.query("GET", "/"+id+"/results", nil, 200).DownloadURL
 	moved := c.do("GET", "/api/v2/audits/query/"+id+"/results?allowRedirect=true", nil, nil)
 	if moved.status != 302 || moved.header.Get("Location") != file || !strings.HasPrefix(file, host.URL) {
@@ -233,7 +233,7 @@ func TestDownloads(t *testing.T) {
 	}
 	r := fetch(file, "")
 	var got queryAnswer
-	if err := json.Unmarshal(r.body, &got); err != nil || r.status != 200 || len(got.Entities) != c.expected("Routing") {
+	if err := json.Unmarshal(r.body, &got); err != nil || r.status != 200 || len(got.Entities) != c.expected("ContactCenter") {
 		t.Errorf("%d with %d events, %v", r.status, len(got.Entities), err)
 	}
 	if n := c.org.Stats().Violations.TokenToDownload; n != 0 {
@@ -246,8 +246,8 @@ func TestDownloads(t *testing.T) {
 		t.Errorf("with a wrong signature: %d", r.status)
 	}
 	for _, kind := range []FaultKind{ResultsRedirect, ResultsDownload} {
-		c := routing(t, Options{DownloadURL: host.URL})
-		id := c.query("POST", "", ask("Routing", ""), 202).ID
+		c := busy(t, Options{DownloadURL: host.URL})
+		id := c.query("POST", "", ask("ContactCenter", ""), 202).ID
 		if err := c.org.Inject(Fault{Kind: kind}); err != nil {
 			t.Fatal(err)
 		}
@@ -263,9 +263,9 @@ func TestDownloads(t *testing.T) {
 
 // Pages of dialect realtime move when events arrive, and total tells.
 func TestRealtimePagesMove(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	page := func(n int) queryAnswer {
-		return c.query("POST", "/realtime", ask("Routing", fmt.Sprintf(`,"pageSize":50,"pageNumber":%d`, n)), 200)
+		return c.query("POST", "/realtime", ask("ContactCenter", fmt.Sprintf(`,"pageSize":50,"pageNumber":%d`, n)), 200)
 	}
 	one := page(1)
 	c.org.EmitAt(noon.Add(-59*time.Minute-59*time.Second), 0, 200)
@@ -295,8 +295,8 @@ func TestRealtimePagesMove(t *testing.T) {
 }
 
 func TestRelated(t *testing.T) {
-	c := routing(t, Options{})
-	e := c.query("POST", "/realtime", ask("Routing", ""), 200).Entities[0]
+	c := busy(t, Options{})
+	e := c.query("POST", "/realtime", ask("ContactCenter", ""), 200).Entities[0]
 	id, _ := usableID(e, "id")
 	related := c.query("POST", "/realtime/related", fmt.Appendf(nil, `{"auditId":%q}`, id), 200).Entities
 	if len(related) < 2 || len(related) > 8 {
@@ -307,7 +307,7 @@ func TestRelated(t *testing.T) {
 }
 
 func TestServiceMappings(t *testing.T) {
-	c := routing(t, Options{})
+	c := busy(t, Options{})
 	has := func(a queryAnswer, service, entity, action string) bool {
 		for _, s := range a.Services {
 			for _, e := range s.Entities {

@@ -17,6 +17,11 @@ func (o *Org) realtime(c *call) *answer {
 	if refusal != nil {
 		return refusal
 	}
+	if longest := o.options.RealtimeSpan; longest > 0 && q.until-q.from > longest.Milliseconds() {
+		pause(c.Context(), o.options.RealtimeHang)
+		return failure(http.StatusGatewayTimeout, "gateway.timeout", "The request timed out.")
+	}
+	q.fast = o.taxonomy.fast
 	setDefault(&q.PageNumber, 1)
 	setDefault(&q.PageSize, queryMinPage)
 	if q.PageNumber < 1 || q.PageSize < 1 || q.PageSize > queryMaxPage {

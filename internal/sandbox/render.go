@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,9 +45,12 @@ func (w *world) appendEvent(dst []byte, e *event, f form) ([]byte, string) {
 	defer drafts.Put(d)
 	*d = draft{dice: roll(w.seed, e.n), form: f, fields: d.fields[:0], values: d.values[:0], world: w}
 	d.id = string(d.dice.uuid(nil))
-	if f == formAuditlogs {
+	switch f {
+	case formAuditlogs:
 		d.auditlogs(e)
-	} else {
+	case formNotification:
+		d.notification(e)
+	default:
 		d.query(e)
 	}
 	if e.odd != nil {
@@ -69,14 +73,18 @@ func (d *draft) auditlogs(e *event) {
 	d.text("entityName", s.entityName)
 	d.add("before", s.before)
 	d.add("after", s.after)
-	d.text("userHomeOrgId", d.world.orgID)
+	d.text("userHomeOrgId", cmp.Or(a.homeOrg, d.world.orgID))
 	d.text("serviceName", s.service)
-	d.text("level", s.level)
-	d.text("status", "SUCCESS")
+	d.text("level", a.level())
+	d.text("status", cmp.Or(s.status, "SUCCESS"))
 	d.text("application", a.application)
 	d.add("remoteIp", d.addresses(a))
 	d.textOrNull("clientId", a.clientID)
-	d.add("context", s.context)
+	if s.flatContext != nil {
+		d.add("context", s.flatContext)
+	} else {
+		d.add("context", s.context)
+	}
 	d.add("transaction", d.value(func(b []byte) []byte {
 		return append(appendTransactionID(append(b, '"'), d.world, e.n), '"')
 	}))
@@ -84,33 +92,28 @@ func (d *draft) auditlogs(e *event) {
 	d.add("sequence", d.value(func(b []byte) []byte { return strconv.AppendUint(b, e.n, 10) }))
 }
 
-// query writes the fields as the official SDK knows them.
+// query writes the fields as live organisations show them: what is not there is
+// empty, not absent.
 func (d *draft) query(e *event) {
 	s, a := e.scene, e.actor
 	d.text("id", d.id)
-	d.text("userHomeOrgId", d.world.orgID)
-	if a.id != "" {
-		d.add("user", d.value(func(b []byte) []byte {
-			b = appendString(append(b, `{"id":`...), a.id)
-			if d.form == formExpanded {
-				b = appendString(append(b, `,"name":`...), a.name)
-			}
-			return append(appendString(append(b, `,"selfUri":`...), "/api/v2/users/"+a.id), '}')
-		}))
+	d.text("userHomeOrgId", cmp.Or(a.homeOrg, d.world.orgID))
+	switch {
+	case a.id != "":
+		d.add("user", d.user(a))
+	case a.clientID == "":
+		d.add("user", []byte("{}")) // the system, or somebody whose login failed
 	}
-	if a.clientID != "" {
-		d.add("client", d.value(func(b []byte) []byte {
-			return append(appendString(append(b, `{"id":`...), a.clientID), '}')
-		}))
-	}
+	d.add("client", d.value(func(b []byte) []byte {
+		return append(appendString(append(b, `{"id":`...), a.clientID), '}')
+	}))
 	d.add("remoteIp", d.addresses(a))
 	d.text("serviceName", s.service)
-	d.text("level", s.level)
+	d.text("level", a.level())
 	d.add("eventDate", d.timestamp(e.at))
-	d.add("message", d.value(func(b []byte) []byte {
-		b = appendString(append(b, `{"message":`...), s.message)
-		return append(b, `,"messageParams":{}}`...)
-	}))
+	if e.speaks(d.world) {
+		d.add("message", d.message(s))
+	}
 	d.text("action", s.action)
 	d.add("entity", d.value(func(b []byte) []byte {
 		b = appendString(append(b, `{"id":`...), s.entityID)
@@ -118,16 +121,93 @@ func (d *draft) query(e *event) {
 		return append(appendString(append(b, `,"selfUri":`...), "/api/v2/"+strings.ToLower(s.service)+"/"+s.entityID), '}')
 	}))
 	d.text("entityType", s.entityType)
-	d.text("status", "SUCCESS")
-	d.text("application", a.application)
-	d.add("initiatingAction", d.value(func(b []byte) []byte {
-		b = appendTransactionID(append(b, `{"transactionId":"`...), d.world, e.n)
-		return append(b, `","actionContext":"ADMIN_UI"}`...)
-	}))
+	d.text("status", cmp.Or(s.status, "SUCCESS"))
+	if a.clientID == "" {
+		d.text("application", "")
+		d.add("initiatingAction", []byte("{}"))
+	} else {
+		d.text("application", a.application)
+		d.add("initiatingAction", d.value(func(b []byte) []byte {
+			b = appendTransactionID(append(b, `{"transactionId":"`...), d.world, e.n)
+			return append(b, `","actionContext":"ADMIN_UI"}`...)
+		}))
+	}
 	d.add("transactionInitiator", []byte("true"))
 	d.add("propertyChanges", s.properties)
 	d.add("entityChanges", s.entities)
 	d.add("context", s.context)
+}
+
+// user writes who did it. The names of another organisation's users are not told.
+func (d *draft) user(a *actor) []byte {
+	return d.value(func(b []byte) []byte {
+		b = appendString(append(b, `{"id":`...), a.id)
+		if d.form == formExpanded && a.name != "" && a.homeOrg == "" {
+			b = appendString(append(b, `,"name":`...), a.name)
+		}
+		return append(appendString(append(b, `,"selfUri":`...), "/api/v2/users/"+a.id), '}')
+	})
+}
+
+func (d *draft) message(s *scene) []byte {
+	return d.value(func(b []byte) []byte {
+		b = appendString(append(b, `{"message":`...), s.message)
+		return append(b, `,"messageParams":{}}`...)
+	})
+}
+
+// notification writes the fields as the platform's events of audit topics have
+// them, and some downloaded files (SDK: AuditTopicAuditLogMessage).
+func (d *draft) notification(e *event) {
+	s, a := e.scene, e.actor
+	d.text("id", d.id)
+	d.text("userId", a.id)
+	d.text("userHomeOrgId", cmp.Or(a.homeOrg, d.world.orgID))
+	d.add("username", d.value(func(b []byte) []byte {
+		if a.id == "" {
+			return append(b, "{}"...)
+		}
+		b = appendString(append(b, `{"id":`...), a.id)
+		b = appendString(append(b, `,"name":`...), a.name)
+		return append(appendString(append(b, `,"selfUri":`...), "/api/v2/users/"+a.id), '}')
+	}))
+	d.text("userDisplay", a.name)
+	d.add("clientId", d.value(func(b []byte) []byte {
+		return append(appendString(append(b, `{"id":`...), a.clientID), '}')
+	}))
+	d.add("remoteIp", d.addresses(a))
+	d.text("serviceName", s.service)
+	d.text("level", a.level())
+	d.add("eventTime", d.timestamp(e.at))
+	if e.speaks(d.world) {
+		d.add("message", d.message(s))
+	}
+	d.text("action", s.action)
+	d.text("entityType", s.entityType)
+	d.add("entity", d.value(func(b []byte) []byte {
+		b = appendString(append(b, `{"id":`...), s.entityID)
+		return append(appendString(append(b, `,"name":`...), s.entityName), '}')
+	}))
+	d.text("status", cmp.Or(s.status, "SUCCESS")) // not in the SDK's model, but in what was seen
+	d.add("propertyChanges", s.properties)
+	d.add("context", s.context)
+}
+
+// level is whether a person or a client did it, or the system.
+func (a *actor) level() string {
+	if a.system {
+		return "SYSTEM"
+	}
+	return "USER"
+}
+
+// speaks reports whether an event has a message: one in five of those that could.
+func (e *event) speaks(w *world) bool {
+	if e.odd != nil && strings.HasPrefix(e.odd.name, "message") {
+		return true // it is about that field
+	}
+	d := roll(w.seed+2, e.n)
+	return e.scene.message != "" && !e.actor.system && d.chance(0.2)
 }
 
 // appendTransactionID appends an id that eight neighbours share, like the events

@@ -1,6 +1,9 @@
 package sandbox
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // kind is a sort of configuration object: its service and entity type in the
 // query dialects' taxonomy, and how dialect auditlogs spells the type.
@@ -9,21 +12,22 @@ type kind struct {
 }
 
 var (
-	queueKind       = kind{"Routing", "Queue", "queue"}
-	skillKind       = kind{"Routing", "Skill", "skill"}
+	queueKind       = kind{"ContactCenter", "Queue", "queue"}
+	skillKind       = kind{"Routing", "RoutingSkill", "skill"}
 	wrapupKind      = kind{"Routing", "WrapupCode", "wrapupCode"}
 	roleKind        = kind{"PeoplePermissions", "Role", "role"}
 	userKind        = kind{"Directory", "User", "user"}
-	groupKind       = kind{"Groups", "Group", "group"}
+	groupKind       = kind{"Groups", "DirectoryGroup", "group"}
 	flowKind        = kind{"Architect", "Flow", "flow"}
 	scheduleKind    = kind{"Architect", "Schedule", "schedule"}
-	dataTableKind   = kind{"Datatables", "DataTable", "dataTable"}
+	tableKind       = kind{"Datatables", "Schema", "dataTable"}
+	rowKind         = kind{"Datatables", "Row", "dataTableRow"}
 	integrationKind = kind{"Integrations", "Integration", "integration"}
 	campaignKind    = kind{"Outbound", "Campaign", "campaign"}
-	oauthKind       = kind{"OAuth", "OAuthClient", "oauthClient"}
+	oauthKind       = kind{"PeoplePermissions", "OAuthClient", "oauthClient"}
 	trunkKind       = kind{"Telephony", "Trunk", "trunk"}
 	edgeKind        = kind{"Telephony", "Edge", "edge"}
-	sessionKind     = kind{"Identity", "Session", "session"}
+	loginKind       = kind{"PeoplePermissions", "AuthUser", "session"}
 )
 
 // Types of events, as `filter=type=…` of dialect auditlogs selects them.
@@ -40,11 +44,14 @@ type scene struct {
 	typ                  string // typeConfiguration, typeAuthentication
 	action               string
 	entityID, entityName string
-	message              string
-	level                string
-	bySystem             bool // no person did it
+	message              string // told now and then
+	status               string // "" is SUCCESS
+	bySystem             bool   // no person did it
+	by                   *actor // nil: whoever it is
+	grant                bool   // somebody got or lost a role
 
 	context       []byte // JSON object
+	flatContext   []byte // the same in dialect auditlogs; nil: context
 	before, after []byte // JSON, "null" where there is none
 	properties    []byte // JSON array: propertyChanges
 	entities      []byte // JSON array: entityChanges
@@ -82,7 +89,7 @@ func (k kind) scene(action string, about, before, after object, changes array) *
 	id, _ := about.get("id").(string)
 	name, _ := about.get("name").(string)
 	return &scene{
-		kind: k, typ: typeConfiguration, action: action, level: "USER",
+		kind: k, typ: typeConfiguration, action: action,
 		entityID: id, entityName: name,
 		message:    fmt.Sprintf("%s %s: %s", k.entityType, action, name),
 		context:    []byte("{}"),
@@ -99,7 +106,17 @@ func (s *scene) withContext(pairs ...any) *scene {
 }
 
 func (s *scene) system() *scene {
-	s.bySystem, s.level = true, "SYSTEM"
+	s.bySystem = true
+	return s
+}
+
+// changing replaces the scene's propertyChanges: property, old values, new values…
+func (s *scene) changing(changes ...any) *scene {
+	list := array{}
+	for i := 0; i < len(changes); i += 3 {
+		list = append(list, obj("property", changes[i], "oldValues", changes[i+1], "newValues", changes[i+2]))
+	}
+	s.properties = appendJSON(nil, list)
 	return s
 }
 
@@ -127,4 +144,9 @@ func propertyChanges(before, after object) array {
 		changes = append(changes, propertyChange(m.key, nil, m.value))
 	}
 	return changes
+}
+
+// kindOf is a kind whose auditlogs type is the entity type with a small letter in front.
+func kindOf(service, entityType string) kind {
+	return kind{service, entityType, strings.ToLower(entityType[:1]) + entityType[1:]}
 }

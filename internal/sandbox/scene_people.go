@@ -2,8 +2,7 @@ package sandbox
 
 import "strings"
 
-func (w *world) newRoles(d *dice) []object {
-	var roles []object
+func (w *world) newRoles(d *dice) (roles, gone []object) {
 	for _, r := range []struct{ name, permissions string }{
 		{"Master Admin", "admin:* authorization:role:edit authorization:grant:add telephony:plugin:all"},
 		{"Supervisor", "routing:queue:view routing:queue:edit analytics:queueObservation:view"},
@@ -13,90 +12,110 @@ func (w *world) newRoles(d *dice) []object {
 		{"Audit Viewer", "audits:audit:view"},
 		{"Telephony Admin", "telephony:edge:edit telephony:trunk:edit"},
 		{"Outbound Manager", "outbound:campaign:add outbound:campaign:edit outbound:contactList:view"},
+		{"Migration 2024", "authorization:grant:add"}, // was deleted
 	} {
 		var permissions array
 		for _, p := range strings.Fields(r.permissions) {
 			permissions = append(permissions, p)
 		}
-		roles = append(roles, obj("id", w.id(d), "name", r.name, "description", "Role "+r.name,
-			"permissions", permissions, "default", r.name == "Agent", "userCount", d.n(90)))
+		id := w.id(d)
+		roles = append(roles, obj("id", id, "name", r.name, "description", "Role "+r.name,
+			"permissions", permissions, "default", r.name == "Agent", "userCount", d.n(90), "selfUri", "/api/v2/authorization/roles/"+id))
 	}
-	return roles
+	last := len(roles) - 1
+	return roles[:last], roles[last:]
 }
 
-// peopleScenes: roles and who has them, users, groups.
+// peopleScenes: roles and who has them, users.
 func (w *world) peopleScenes(d *dice) {
 	for _, role := range w.roles {
 		permissions := role.get("permissions").(array)
-		w.often(4,
+		w.often(2,
 			edited(roleKind, "Update", role, to("permissions", plus(permissions, "recording:recording:export"))),
 			edited(roleKind, "Update", role, to("permissions", reversed(permissions))),
 			edited(roleKind, "Update", role, to("permissions", permissions[1:]), to("description", "Trimmed at the last review")),
 		)
 		for range 12 {
-			w.grants = append(w.grants, w.roleMember(d, "MemberAdd", role))
+			w.grants = append(w.grants, w.roleMember(d, "MemberAdd", role, w.subject(d)))
 		}
-		w.often(5, w.roleMember(d, "MemberRemove", role), w.roleMember(d, "MemberUpdate", role))
+		w.often(4, w.roleMember(d, "MemberRemove", role, w.subject(d)), w.roleMember(d, "MemberUpdate", role, w.subject(d)))
 		w.often(1, made(roleKind, role))
 	}
 	w.often(2, w.grants...)
-
-	for _, p := range w.people[:60] {
-		user := obj("id", p.id, "name", p.name,
-			"email", strings.ToLower(strings.NewReplacer(" ", ".", "'", "").Replace(p.name))+"@example.com",
-			"title", "Agent", "department", "Customer Care", "state", "active",
-			"addresses", array{obj("type", "WORK", "mediaType", "PHONE", "address", "+4930555"+string(appendJSON(nil, 1000+d.n(9000))))},
-			"version", 1+d.n(40))
-		w.often(1,
-			edited(userKind, "Update", user, to("title", "Team Lead"), to("department", nil)),
-			edited(userKind, "Update", user, to("state", "inactive")).system(),
-			edited(userKind, "Update", user, to("addresses", array{})),
-		)
+	left := w.people[len(w.people)-1]
+	w.often(3,
+		w.roleMember(d, "MemberRemove", w.gone[0], subject{left.id, left.name, "user"}),
+		w.roleMember(d, "MemberRemove", w.roles[1], subject{left.id, left.name, "user"}),
+		gone(roleKind, w.gone[0]),
+	)
+	for i, user := range w.users[:60] {
+		user = audited(user)
+		version := user.get("version").(int)
+		w.noise = append(w.noise, edited(userKind, "Update", user, to("version", version+1)).system())
+		address := user.get("addresses").(array)[0].(object).with("extension", "41")
+		w.often(1, edited(userKind, "Update", user, to("title", "Team Lead"), to("department", nil)))
+		switch i % 3 {
+		case 0:
+			w.often(1, edited(userKind, "Update", user, to("state", "inactive")).system())
+		case 1: // the value is JSON in a string, as live organisations show it
+			was := array{string(appendJSON(nil, user.get("addresses")))}
+			w.often(1, edited(userKind, "Update", user, to("addresses", array{address})).
+				changing("addresses", was, array{string(appendJSON(nil, array{address}))}, "version", array{"3"}, array{"4"}))
+		}
 		w.deploy = append(w.deploy, edited(userKind, "Update", user, to("department", "Customer Experience")))
-		w.logins = append(w.logins, login(user))
 	}
-	for _, name := range []string{"Night shift", "Team Berlin", "Öffentlicher Dienst", "Floor 3"} {
-		members := w.ids(d, 4)
-		group := obj("id", w.id(d), "name", name, "type", "official", "visibility", "public", "memberIds", members, "ownerIds", w.ids(d, 1))
-		joined := w.people[d.n(len(w.people))]
-		add := edited(groupKind, "MemberAdd", group, to("memberIds", plus(members, joined.id)))
-		add.properties = appendJSON(nil, array{obj("property", "group-membership", "oldValues", array{}, "newValues", array{joined.id})})
-		add.entities = appendJSON(nil, array{obj("entityId", joined.id, "entityName", joined.name, "entityType", "User",
-			"oldValues", array{}, "newValues", array{name})})
-		w.often(4, add, edited(groupKind, "Update", group, to("visibility", "owners")))
+	for _, user := range w.users[len(w.people)-deletedPeople : len(w.people)-deletedPeople+4] {
+		user = audited(user).with("state", "active")
+		w.often(1, gone(userKind, user), made(userKind, user))
 	}
 }
 
-// roleMember is a role that somebody got, lost or kept in other divisions. The
-// ids hide in the name: <userId>--<roleId>--<orgId>; the readable names are in
-// the context.
-func (w *world) roleMember(d *dice, action string, role object) *scene {
-	member := w.people[d.n(len(w.people))]
+// audited is what a snapshot shows of a user.
+func audited(user object) object {
+	shown := object{}
+	for _, key := range []string{"id", "name", "email", "title", "department", "state", "addresses", "version"} {
+		shown = append(shown, member{key, user.get(key)})
+	}
+	return shown
+}
+
+// subject is who holds a role: a user or a group.
+type subject struct{ id, name, kind string }
+
+func (w *world) subject(d *dice) subject {
+	if d.chance(0.15) {
+		g := pick(d, w.groups)
+		return subject{g.get("id").(string), g.get("name").(string), "group"}
+	}
+	p := w.people[d.n(len(w.people))]
+	return subject{p.id, p.name, "user"}
+}
+
+// roleMember is a role that somebody got, lost or kept in another division. Live
+// organisations show three ids in the entity's name and nothing else:
+// <subject>--<role>--<division>, where * is all divisions. Dialect auditlogs has
+// the readable names in its snapshots and its context.
+func (w *world) roleMember(d *dice, action string, role object, s subject) *scene {
 	roleID, roleName := role.get("id").(string), role.get("name").(string)
-	membership := obj("id", roleID, "name", member.id+"--"+roleID+"--"+w.orgID,
-		"userId", member.id, "userName", member.name, "roleId", roleID, "roleName", roleName,
-		"divisions", array{"Home"})
-	var s *scene
+	division := obj("id", "*", "name", "all divisions")
+	if !d.chance(0.3) {
+		division = pick(d, w.divisions)
+	}
+	membership := obj("id", roleID, "name", s.id+"--"+roleID+"--"+division.get("id").(string),
+		s.kind+"Id", s.id, s.kind+"Name", s.name, "roleId", roleID, "roleName", roleName,
+		"divisions", array{division.get("name")})
+	var scene *scene
 	switch action {
 	case "MemberAdd":
-		s = made(roleKind, membership)
-		s.message = "Role " + roleName + " granted to " + member.name
+		scene = made(roleKind, membership)
 	case "MemberRemove":
-		s = gone(roleKind, membership)
-		s.message = "Role " + roleName + " taken from " + member.name
+		scene = gone(roleKind, membership)
 	default:
-		s = edited(roleKind, action, membership, to("divisions", array{"Home", "Berlin"}))
-		s.message = "Role " + roleName + " of " + member.name + " changed"
+		scene = edited(roleKind, action, membership, to("divisions", array{division.get("name"), "Legal"}))
 	}
-	s.action = action
-	s.properties = []byte("[]") // as in the real service: everything is in the name
-	return s.withContext("roleName", roleName, "memberName", member.name)
-}
-
-// login is an event that is no configuration change.
-func login(user object) *scene {
-	s := edited(sessionKind, "Login", user)
-	s.typ = typeAuthentication
-	s.before, s.after = []byte("null"), []byte("null")
-	return s
+	scene.action, scene.grant = action, true
+	scene.message = "" // none of a hundred had one
+	scene.properties = []byte("[]")
+	scene.flatContext = appendJSON(nil, obj("roleName", roleName, "memberName", s.name))
+	return scene
 }

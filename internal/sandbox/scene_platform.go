@@ -1,7 +1,7 @@
 package sandbox
 
 // platformScenes: flows, schedules, data tables, integrations, outbound
-// campaigns, OAuth clients, trunks and edges.
+// campaigns, trunks and edges.
 func (w *world) platformScenes(d *dice) {
 	w.flowScenes(d)
 	w.telephonyScenes(d)
@@ -25,15 +25,6 @@ func (w *world) platformScenes(d *dice) {
 			edited(campaignKind, "Update", campaign, to("campaignStatus", "complete")).system(),
 		)
 	}
-	for _, name := range []string{"Terraform pipeline", "BI export", "Old wallboard"} {
-		client := obj("id", w.id(d), "name", name, "authorizedGrantType", "CLIENT-CREDENTIALS", "accessTokenValiditySeconds", 86400,
-			"roleIds", array{w.roles[1].get("id")}, "scope", array{"audits:readonly"}, "state", "active")
-		w.often(2,
-			made(oauthKind, client),
-			edited(oauthKind, "Update", client, to("roleIds", array{w.roles[1].get("id"), w.roles[0].get("id")})),
-			gone(oauthKind, client),
-		)
-	}
 }
 
 func (w *world) flowScenes(d *dice) {
@@ -55,10 +46,10 @@ func (w *world) flowScenes(d *dice) {
 		w.often(3, edited(scheduleKind, "Update", schedule, to("rrule", "FREQ=DAILY"), to("description", "All days")))
 	}
 	table := obj("id", w.id(d), "name", "Opening hours by site", "schema", obj("properties", obj("key", obj("type", "string"), "open", obj("type", "boolean"))))
-	row := edited(dataTableKind, "Update", table, to("schema.properties.open.default", true))
-	row.entities = appendJSON(nil, array{obj("entityId", w.id(d), "entityName", "Berlin", "entityType", "DataTableRow",
+	row := edited(tableKind, "Update", table, to("schema.properties.open.default", true))
+	row.entities = appendJSON(nil, array{obj("entityId", w.id(d), "entityName", "Berlin", "entityType", "Row",
 		"oldValues", array{`{"open":true}`}, "newValues", array{`{"open":false}`, "berlin"})})
-	w.often(4, row, made(dataTableKind, table))
+	w.often(4, row, made(tableKind, table), edited(rowKind, "Update", obj("id", w.id(d), "name", "Berlin", "open", true), to("open", false)))
 }
 
 func (w *world) telephonyScenes(d *dice) {
@@ -71,5 +62,21 @@ func (w *world) telephonyScenes(d *dice) {
 		)
 		edge := obj("id", w.id(d), "name", "edge-"+name, "onlineStatus", "ONLINE", "site", obj("id", w.id(d)), "softwareVersion", "1.0.0.9876")
 		w.often(2, edited(edgeKind, "Update", edge, to("onlineStatus", "OFFLINE")).system())
+	}
+}
+
+// quietScenes: in every service something happens now and then.
+func (w *world) quietScenes(d *dice) {
+	busy := map[string]bool{}
+	for _, s := range w.scenes {
+		busy[s.service] = true
+	}
+	for _, service := range services {
+		if busy[service.name] {
+			continue
+		}
+		entityType := service.types[0].name
+		thing := obj("id", w.id(d), "name", "Default "+entityType, "enabled", false, "version", 1)
+		w.often(2, edited(kindOf(service.name, entityType), service.types[0].actions[0], thing, to("enabled", true), to("version", 2)))
 	}
 }

@@ -15,12 +15,13 @@ func (w *world) newSkills(d *dice) []object {
 func (w *world) newQueues(d *dice) []object {
 	var queues []object
 	for _, area := range []string{"Billing", "Claims", "Sales", "Retention", "Technical Support", "Réclamations", "Soporte", "VIP"} {
-		for _, site := range []string{"Berlin", "Dublin", "São Paulo"} {
+		for i, site := range []string{"Berlin", "Dublin", "São Paulo"} {
 			skill := func() any { return w.skills[d.n(len(w.skills))].get("name") }
+			id := w.id(d)
 			queues = append(queues, obj(
-				"id", w.id(d),
+				"id", id,
 				"name", fmt.Sprintf("%s – %s", area, site),
-				"division", site,
+				"division", obj("id", w.divisions[1+i].get("id"), "name", site),
 				"memberIds", w.ids(d, 1),
 				"skills", array{skill(), skill()},
 				"mediaSettings", obj(
@@ -30,6 +31,7 @@ func (w *world) newQueues(d *dice) []object {
 				"acw", obj("prompt", "MANDATORY", "timeoutMs", 30000),
 				"evaluation", "BEST",
 				"outboundEmail", nil,
+				"selfUri", "/api/v2/routing/queues/"+id,
 			))
 		}
 	}
@@ -43,10 +45,11 @@ func (w *world) routingScenes(d *dice) {
 		members := q.get("memberIds").(array)
 		skills := q.get("skills").(array)
 		joined := w.people[d.n(len(w.people))]
-		w.often(3,
-			edited(queueKind, "MemberAdd", q, to("memberIds", plus(members, joined.id))).
-				withContext("memberName", joined.name),
-			edited(queueKind, "MemberRemove", q, to("memberIds", members[1:])),
+		left := person{id: members[0].(string)}
+		w.often(2,
+			queueMember(q, "MemberAdd", joined, to("memberIds", plus(members, joined.id))),
+			queueMember(q, "MemberRemove", left, to("memberIds", members[1:])),
+			queueMember(q, "MemberUpdate", joined),
 		)
 		w.often(2,
 			edited(queueKind, "Update", q, to("skills", reversed(skills))),
@@ -54,36 +57,42 @@ func (w *world) routingScenes(d *dice) {
 				to("mediaSettings.call.alertingSeconds", 40+d.n(20)),
 				to("mediaSettings.call.serviceLevel.percentage", literal("0.9"))),
 			edited(queueKind, "Update", q, to("evaluation", "ALL"), to("acw.timeoutMs", 45000)),
-			queueMembership(q, joined),
 		)
 		w.often(1,
 			edited(queueKind, "Update", q, to("outboundEmail", "help@example.com"), to("mediaSettings.email", removed{})),
 			edited(queueKind, "Update", q, to("skills", plus(skills, "Night shift"))),
 			edited(queueKind, "Update", q, to("mediaSettings.chat", obj("alertingSeconds", 30, "autoAnswer", true))),
+			edited(queueKind, "WrapupCodeAdd", q, to("wrapupCodes", array{w.id(d)})),
 		)
 		w.deploy = append(w.deploy, edited(queueKind, "Update", q, to("acw.prompt", "OPTIONAL")))
 	}
+	w.often(2, gone(queueKind, obj("id", w.id(d), "name", "Closed 2025", "memberIds", array{})), made(queueKind, w.queues[0]))
 	for _, s := range w.skills {
-		w.often(1, made(skillKind, s), edited(skillKind, "Update", s, to("state", "inactive")))
+		w.often(2, made(skillKind, s), edited(skillKind, "Update", s, to("state", "inactive")))
 	}
-	w.often(1, gone(skillKind, w.skills[0]))
+	w.often(2, gone(skillKind, w.skills[0]))
 	for _, name := range []string{"Resolved", "Call back", "Wrong number", "Escalated", "Erledigt ✔"} {
 		code := obj("id", w.id(d), "name", name, "division", obj("id", "*"), "version", 1)
-		w.often(1, made(wrapupKind, code), edited(wrapupKind, "Update", code, to("version", 2), to("name", name+" (new)")))
+		w.often(3, made(wrapupKind, code), edited(wrapupKind, "Update", code, to("version", 2), to("name", name+" (new)")))
 	}
 }
 
-// queueMembership is how the real service writes it: the ids hide in the name
-// of the property.
-func queueMembership(q object, member person) *scene {
-	s := edited(queueKind, "MemberUpdate", q).withContext("memberName", member.name)
+// queueMember is how live organisations write it: the ids hide in the name of the
+// property, and the values are these very words.
+func queueMember(q object, action string, member person, edits ...edit) *scene {
+	s := edited(queueKind, action, q, edits...)
 	id := q.get("id").(string)
-	s.properties = appendJSON(nil, array{
-		obj("property", "QueueMember/"+id+":"+member.id+":joined", "oldValues", array{"false"}, "newValues", array{"true"}),
-		obj("property", "queueId:"+id+":members", "oldValues", array{}, "newValues", array{"queueMember:" + member.id}),
-	})
-	after := q.with("members", obj(member.id, obj("joined", true, "ringNumber", 1)))
-	before := q.with("members", obj(member.id, obj("joined", false, "ringNumber", 1)))
-	s.before, s.after = snapshot(before), snapshot(after)
-	return s
+	key := "QueueMember/" + id + ":" + member.id
+	switch action {
+	case "MemberAdd":
+		s.changing(key, array{}, array{"<queue member added>"})
+	case "MemberRemove":
+		s.changing(key, array{"<queue member deleted>"}, array{})
+	default:
+		s.changing(key+":joined", array{"false"}, array{"true"})
+		s.after = snapshot(q.with("members", obj(member.id, obj("joined", true, "ringNumber", 1))))
+		s.before = snapshot(q.with("members", obj(member.id, obj("joined", false, "ringNumber", 1))))
+	}
+	s.flatContext = appendJSON(nil, obj("memberName", member.name))
+	return s.withContext("entityId", id, "auditType", "QUEUE")
 }

@@ -22,7 +22,7 @@ type Stats struct {
 	ArmedFaults   []string                 `json:"armedFaults"`
 	MaxConcurrent int                      `json:"maxConcurrent"`
 	Violations    Violations               `json:"violations"`
-	Quotas        map[string]Quota         `json:"quotas"`   // "auditlogs" and "platform"
+	Quotas        map[string]Quota         `json:"quotas"`   // "auditlogs", "platform", and those of families
 	Entities      int                      `json:"entities"` // in answers, spoilt ones too
 }
 
@@ -97,6 +97,9 @@ func (o *Org) Stats() Stats {
 		Requests:    map[Endpoint]map[int]int{},
 		ArmedFaults: o.faults.describe(),
 		Quotas:      map[string]Quota{"auditlogs": o.auditlogsLimit.quota(now), "platform": o.platformLimit.quota(now)},
+	}
+	for family, limit := range o.families {
+		stats.Quotas[string(family)] = limit.quota(now)
 	}
 	o.faults.mu.Lock()
 	stats.Faults = maps.Clone(o.faults.struck)

@@ -1,39 +1,94 @@
 package sandbox
 
 import (
+	_ "embed"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
 // taxonomy is the services, their entity types, and the actions of each.
 type taxonomy map[string]map[string][]string
 
-// quietServices are those of a real organisation in which nothing happens here.
-var quietServices = []string{
-	"Analytics", "Coaching", "ContactCenter", "ContentManagement", "Emails", "ExternalContacts", "GDPR",
-	"KnowledgeManagement", "LanguageUnderstanding", "LearningManagement", "PredictiveEngagement", "Quality",
-	"ResponseManagement", "Scripts", "WorkforceManagement",
+//go:embed services.txt
+var servicesText string
+
+// service is one of the organisation's services.
+type service struct {
+	name  string
+	types []entityType
 }
 
-// batchServices are served by dialect query only.
-var batchServices = []string{"Datatables", "OAuth", "Telephony", "GDPR"}
+type entityType struct {
+	name    string
+	actions []string
+}
+
+// services is what the organisation has; slow is what dialect realtime lacks of
+// it: "Service", "Service Type" or "Service Type Action".
+var services, slow = parseServices(servicesText)
+
+func parseServices(text string) (all []service, slow map[string]bool) {
+	slow = map[string]bool{}
+	lacking := func(name, parent string) string {
+		plain := strings.TrimPrefix(name, "-")
+		if plain != name {
+			slow[strings.TrimSpace(parent+" "+plain)] = true
+		}
+		return plain
+	}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] == "#" {
+			continue
+		}
+		s := service{name: lacking(words[0], "")}
+		for _, word := range words[1:] {
+			name, actions, some := strings.Cut(word, ":")
+			t := entityType{name: lacking(name, s.name)}
+			if !some {
+				actions = "Create,Update,Delete"
+			}
+			for action := range strings.SplitSeq(actions, ",") {
+				t.actions = append(t.actions, lacking(action, s.name+" "+t.name))
+			}
+			s.types = append(s.types, t)
+		}
+		all = append(all, s)
+	}
+	return all, slow
+}
+
+// MappingNames is how a service mapping calls its members.
+type MappingNames string
+
+// The two spellings that were seen.
+const (
+	MappingShort MappingNames = ""     // {"services":[{"name","entities":[{"name","actions"}]}]}
+	MappingLong  MappingNames = "long" // {"services":[{"serviceName","entityTypes":[{"entityType","actions"}]}]}
+)
 
 // vocabulary is the taxonomy that grows when an event of a new kind is made.
 type vocabulary struct {
+	whole bool // dialect realtime lacks services, but nothing of those that it has
+
 	mu    sync.Mutex
 	known taxonomy
 }
 
-func newVocabulary(w *world) *vocabulary {
-	v := &vocabulary{known: taxonomy{}}
+func newVocabulary(w *world, whole bool) *vocabulary {
+	v := &vocabulary{known: taxonomy{}, whole: whole}
+	for _, s := range services {
+		v.known[s.name] = map[string][]string{}
+		for _, t := range s.types {
+			v.known[s.name][t.name] = t.actions
+		}
+	}
 	for _, scenes := range [][]*scene{w.scenes, w.deploy, w.logins} {
 		for _, s := range scenes {
 			v.learn(s)
 		}
-	}
-	for _, service := range quietServices {
-		v.known[service] = map[string][]string{"Configuration": {"Create", "Delete", "Update"}}
 	}
 	return v
 }
@@ -63,34 +118,59 @@ func (v *vocabulary) all() taxonomy {
 	return copied
 }
 
+// fast reports whether dialect realtime shows events of a kind.
+func (v *vocabulary) fast(service, entityType, action string) bool {
+	switch {
+	case slow[service]:
+		return false
+	case v.whole:
+		return true
+	}
+	return !slow[service+" "+entityType] && !slow[service+" "+entityType+" "+action]
+}
+
 func (v *vocabulary) realtime() taxonomy {
-	known := v.all()
-	for _, service := range batchServices {
-		delete(known, service)
+	known := taxonomy{}
+	for service, types := range v.all() {
+		for entityType, actions := range types {
+			for _, action := range actions {
+				if !v.fast(service, entityType, action) {
+					continue
+				}
+				if known[service] == nil {
+					known[service] = map[string][]string{}
+				}
+				known[service][entityType] = append(known[service][entityType], action)
+			}
+		}
 	}
 	return known
 }
 
 func (o *Org) serviceMapping(c *call) *answer {
-	return document(o.flapped(c, o.taxonomy.all()).document())
+	return document(o.flapped(c, o.taxonomy.all()).document(o.options.MappingNames))
 }
 
 func (o *Org) realtimeMapping(c *call) *answer {
-	return document(o.flapped(c, o.taxonomy.realtime()).document())
+	return document(o.flapped(c, o.taxonomy.realtime()).document(o.options.MappingNames))
 }
 
-func (t taxonomy) document() object {
+func (t taxonomy) document(names MappingNames) object {
+	service, types, entityType := "name", "entities", "name"
+	if names == MappingLong {
+		service, types, entityType = "serviceName", "entityTypes", "entityType"
+	}
 	services := array{}
-	for _, service := range slices.Sorted(maps.Keys(t)) {
-		types := array{}
-		for _, entityType := range slices.Sorted(maps.Keys(t[service])) {
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		list := array{}
+		for _, typeName := range slices.Sorted(maps.Keys(t[name])) {
 			actions := array{}
-			for _, action := range slices.Sorted(slices.Values(t[service][entityType])) {
+			for _, action := range slices.Sorted(slices.Values(t[name][typeName])) {
 				actions = append(actions, action)
 			}
-			types = append(types, obj("name", entityType, "actions", actions))
+			list = append(list, obj(entityType, typeName, "actions", actions))
 		}
-		services = append(services, obj("name", service, "entities", types))
+		services = append(services, obj(service, name, types, list))
 	}
 	return obj("services", services)
 }
