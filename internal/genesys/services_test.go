@@ -137,7 +137,7 @@ func TestQueryFaults(t *testing.T) {
 		sandbox.ExpirePageToken, sandbox.ResultsRedirect, sandbox.ResultsDownload, sandbox.QueryStuck} {
 		for _, count := range []int{1, 1000} {
 			t.Run(fmt.Sprintf("%s, %d times", kind, count), func(t *testing.T) {
-				inOrg(t, Query, sandbox.Options{Seed: 5, Odd: -1}, func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
+				inOrg(t, Query, sandbox.Options{Seed: 5, Odd: -1}, func(cfg *Config) { cfg.Services = []string{"Directory"} }, func(l *lab, org *sandbox.Org) {
 					org.Backfill(6000, time.Now().Add(-time.Hour), time.Now())
 					stream, i := l.open()[0], l.lastHour()
 					if err := org.Inject(sandbox.Fault{Kind: kind, Count: count}); err != nil {
@@ -434,9 +434,9 @@ func TestRequestsPerPoll(t *testing.T) {
 		poll      int
 		span      time.Duration // that holds about 10,000 events
 		perEvents int           // requests for them, at most
-	}{{Auditlogs, 1, 1, 17 * time.Minute, 12}, {Realtime, 1, 1, 50 * time.Minute, 23}, {Query, 1, 3, 50 * time.Minute, 26}} {
+	}{{Auditlogs, 1, 1, 17 * time.Minute, 12}, {Realtime, 1, 1, 27 * time.Minute, 23}, {Query, 1, 3, 27 * time.Minute, 26}} {
 		t.Run(string(tc.dialect), func(t *testing.T) {
-			inOrg(t, tc.dialect, sandbox.Options{Odd: -1, OtherTypes: -1}, func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
+			inOrg(t, tc.dialect, sandbox.Options{Odd: -1, OtherTypes: -1}, func(cfg *Config) { cfg.Services = []string{"Directory"} }, func(l *lab, org *sandbox.Org) {
 				org.Backfill(100, time.Now().Add(-12*time.Hour), time.Now().Add(-2*time.Hour))
 				sent := func() int {
 					n := 0

@@ -66,9 +66,13 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 			if rnd.IntN(4) == 0 {
 				visible = at.Add(rnd.upTo(50 * time.Minute))
 			}
-			c.api.add([]string{"a", "bb"}[i%2], fmt.Sprintf("event-%d-%d", i, len(c.api.events["a"])+len(c.api.events["bb"])), at, visible)
+			e := c.api.add([]string{"a", "bb"}[i%2], fmt.Sprintf("event-%d-%d", i, len(c.api.events["a"])+len(c.api.events["bb"])), at, visible)
+			if i%2 == 1 && rnd.IntN(5) > 0 {
+				e.preview = at.Add(rnd.upTo(time.Minute))
+			}
 		}
 	}
+	c.api.previews = map[string][]audit.Previewed{"bb": {{Service: "some", Priority: seed%2 == 0}}}
 	c.kafka.after = c.check
 	return c
 }

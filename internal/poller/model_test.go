@@ -62,6 +62,9 @@ type api struct {
 	tooMuch   time.Duration // a longer interval is refused with ErrTooMuch
 	reads     []audit.Read
 	seen      func() time.Time // the time by which events become visible; nil for ours
+	previews  map[string][]audit.Previewed
+	replaces  map[string][]string
+	refusing  map[string]error // previews that fail
 }
 
 type shownEvent struct {
@@ -69,6 +72,7 @@ type shownEvent struct {
 	at      time.Time
 	visible time.Time
 	says    time.Time // the time that the event itself has; zero for at
+	preview time.Time // when the stream's preview shows it; zero for never
 }
 
 func newAPI(t *testing.T, rnd *dice) *api {
@@ -87,7 +91,7 @@ func (a *api) Open(context.Context) ([]audit.Stream, error) {
 	}
 	var streams []audit.Stream
 	for name := range a.events {
-		streams = append(streams, audit.Stream{Name: name, Retention: a.retention})
+		streams = append(streams, audit.Stream{Name: name, Retention: a.retention, Previews: a.previews[name], Replaces: a.replaces[name]})
 	}
 	slices.SortFunc(streams, func(a, b audit.Stream) int { return len(a.Name) - len(b.Name) })
 	return streams, nil
@@ -135,8 +139,17 @@ func (a *api) page(r audit.Read, served map[string]bool) (page []*shownEvent, mo
 	if a.seen != nil {
 		now = a.seen()
 	}
+	if err := a.refusing[r.Preview]; err != nil {
+		return nil, false, err
+	}
 	for _, e := range a.sorted(r.Stream) {
-		if r.Interval.Contains(e.at) && !e.visible.After(now) && !served[e.id] {
+		visible := e.visible
+		if r.Preview != "" {
+			if visible = e.preview; visible.IsZero() {
+				continue
+			}
+		}
+		if r.Interval.Contains(e.at) && !visible.After(now) && !served[e.id] {
 			if len(page) == a.pageSize {
 				more = true
 				break

@@ -81,7 +81,9 @@ func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time
 		if before, ok := loaded[name]; ok {
 			p.log.Info("stream takes the place of another; what that has covered is read again, and published where it is new",
 				zap.String("stream", s.Name), zap.String("replaces", name), zap.Time("start", before.Start))
-			start = earliest(start, earliest(before.Start, before.Wanted.First()))
+			if start = earliest(start, before.Start); len(before.Wanted) > 0 {
+				start = earliest(start, before.Wanted.First())
+			}
 		}
 	}
 	return begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
