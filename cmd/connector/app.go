@@ -200,6 +200,7 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 	a.term = poller.New(poller.Config{
 		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,
+		Hours: a.cfg.Poll.BackfillHours.Hours, BackfillRate: a.source.BackfillRate,
 		StopTimeout: a.cfg.ShutdownTimeout, Health: &a.health, Logger: a.log,
 	}, a.source, a.sink, a.archive(), state, a.stats)
 	return servicesTerm{a.term, a}

@@ -89,6 +89,10 @@ type Poll struct {
 	BackfillFrom Start `env:"BACKFILL_FROM,default=24h"`
 	// The longest interval that is read as one piece, oldest first.
 	BackfillChunk time.Duration `env:"BACKFILL_CHUNK,default=1h" min:"1s" max:"30d"`
+	// The most of the limit that the backfill takes. It never takes what the tail needs.
+	BackfillShare float64 `env:"BACKFILL_SHARE" min:"0.001" max:"1" unset:"what is left" example:"0.2"`
+	// The hours in which history is read, several separated by commas, each with its time zone (UTC without one). What was missed while nothing ran is read at once.
+	BackfillHours Hours `env:"BACKFILL_HOURS" unset:"always" example:"20:00-06:00 Europe/Berlin"`
 }
 
 // Kafka is the cluster and what is written to it.

@@ -25,6 +25,8 @@ var variableDocs = map[string]string{
 	"SWEEP_AGES":                    "Every interval is read again when it is this old, for events that the API showed late; `none` for never. Later ones are found by `connector verify` only.",
 	"BACKFILL_FROM":                 "How far back a new deployment starts: a duration, a date, an instant (RFC 3339), `retention` for all there is, `now` for nothing. An earlier value at a restart extends what is wanted; a later one changes nothing.",
 	"BACKFILL_CHUNK":                "The longest interval that is read as one piece, oldest first.",
+	"BACKFILL_SHARE":                "The most of the limit that the backfill takes. It never takes what the tail needs.",
+	"BACKFILL_HOURS":                "The hours in which history is read, several separated by commas, each with its time zone (UTC without one). What was missed while nothing ran is read at once.",
 	"KAFKA_BROKERS":                 "Brokers to ask for the cluster's layout, as host:port, separated by commas.",
 	"KAFKA_TOPIC_CHANGES":           "The topic of normalised changes (Avro).",
 	"KAFKA_TOPIC_RAW":               "The topic of events, byte for byte as the API sent them.",

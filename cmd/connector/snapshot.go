@@ -82,7 +82,7 @@ func (a *app) streams(term *poller.Poller, counts poller.Counts) []web.Stream {
 		}
 		w := web.Stream{
 			Name: s.Name, Covered: l.Covered, Wanted: l.Wanted, Reading: term.Reading(s.Name), Lag: max(0, lag),
-			LastPoll: n.LastPoll, Duplicates: uint64(n.Duplicates),
+			Backfill: web.Backfill(term.Progress(s.Name)), LastPoll: n.LastPoll, Duplicates: uint64(n.Duplicates),
 			Lateness: lateness(a.stats.LateBuckets(), n),
 		}
 		if s.Retention > 0 {

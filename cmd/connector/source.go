@@ -25,7 +25,7 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 		APIURL: api, LoginURL: login, ClientID: text(g.ClientID), ClientSecret: text(g.ClientSecret), Scope: g.Scope,
 		Dialect: genesys.Dialect(g.API), Filter: g.Filter, Services: g.Services, Priority: g.Priority, Retention: g.Retention,
 		RateLimit: genesys.RateLimit{Requests: g.RateLimit.Requests, Per: g.RateLimit.Window},
-		RateShare: g.RateShare, RateReserve: g.RateReserve, RequestTimeout: g.RequestTimeout, Logger: log,
+		RateShare: g.RateShare, RateReserve: g.RateReserve, BackfillShare: a.cfg.Poll.BackfillShare, RequestTimeout: g.RequestTimeout, Logger: log,
 		Baseline: a.baseline(),
 		Report:   a.health.Report, Version: version, KnownStreams: a.knownStreams,
 	}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
+
+	"genesys-audit-connector/internal/poller"
 )
 
 // Start is where a new deployment begins to read: an instant, an age, all that
@@ -85,4 +88,35 @@ func parseTime(text string) (at time.Time, ago time.Duration, fault string) {
 		fault = "is neither a time nor a duration"
 	}
 	return at, d, fault
+}
+
+// Hours are parts of each day.
+type Hours struct{ poller.Hours }
+
+// EnvDecode reads "20:00-06:00 Europe/Berlin,12:00-13:00".
+func (h *Hours) EnvDecode(text string) error {
+	const expected = "HH:MM-HH:MM and a time zone"
+	var hours poller.Hours
+	for _, part := range strings.Split(text, ",") {
+		span, zone, _ := strings.Cut(strings.TrimSpace(part), " ")
+		from, to, ok := strings.Cut(span, "-")
+		a, err := time.Parse("15:04", from)
+		b, err2 := time.Parse("15:04", to)
+		if to == "24:00" {
+			b, err2 = time.Time{}, nil
+		}
+		if !ok || err != nil || err2 != nil {
+			return invalid(expected, "%s is no part of a day", quoted(strings.TrimSpace(part)))
+		}
+		place, err := time.LoadLocation(strings.TrimSpace(zone))
+		if err != nil || place == time.Local {
+			return invalid(expected, "%s is no time zone", quoted(strings.TrimSpace(zone)))
+		}
+		clock := func(t time.Time) time.Duration {
+			return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+		}
+		hours = append(hours, poller.Window{From: clock(a), To: clock(b), Place: place})
+	}
+	h.Hours = hours
+	return nil
 }

@@ -23,8 +23,6 @@ type Previewed struct {
 	Service string
 	// Priority says that it is read as often as possible; others share what is left.
 	Priority bool
-	// Whole says that it shows every kind of event that the stream has.
-	Whole bool
 }
 
 // Read is one reading: every event of the stream whose time is in the interval.

@@ -73,6 +73,7 @@ type Config struct {
 	RateLimit              RateLimit
 	RateShare              float64 // 0.7
 	RateReserve            int
+	BackfillShare          float64       // the most of the limit that a backfill takes; 0 for what is left
 	RequestTimeout         time.Duration // 30 s
 	MaxBody                int64         // bytes of an answer, decompressed; 32 MiB
 	Baseline               time.Duration // how far back Open may look at events; 1 day
@@ -181,7 +182,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.Join(errs...)
 	}
 	c.http = &http.Client{Transport: newTransport(), CheckRedirect: doNotFollow}
-	c.pacer = newPacer(c.limit(cfg.Dialect), cfg.RateShare, cfg.RateReserve)
+	c.pacer = newPacer(c.limit(cfg.Dialect), cfg.RateShare, cfg.RateReserve, cfg.BackfillShare)
 	c.tokens = newTokens(c)
 	return c, nil
 }
@@ -204,6 +205,9 @@ func (cfg *Config) check() error {
 	if cfg.RefreshToken != nil && cfg.Tokens == nil {
 		// A refresh token that is replaced and not kept would be lost with the process.
 		errs = append(errs, errors.New("a refresh token needs a TokenStore"))
+	}
+	if cfg.BackfillShare < 0 || cfg.BackfillShare > 1 {
+		errs = append(errs, errors.New("BACKFILL_SHARE lies between 0 and 1"))
 	}
 	if cfg.RateShare < 0 || cfg.RateShare > 1 || cfg.RateReserve < 0 {
 		errs = append(errs, errors.New("GENESYS_RATE_SHARE lies between 0 and 1, GENESYS_RATE_RESERVE is not negative"))
@@ -270,6 +274,16 @@ func (c *Client) ClockOffset() (time.Duration, bool) { return c.clock.offset() }
 
 // Rate is how the limit stands.
 func (c *Client) Rate() Rate { return c.pacer.rate() }
+
+// BackfillRate is how many requests a second a backfill may take at most.
+func (c *Client) BackfillRate() float64 {
+	share := c.cfg.RateShare
+	if c.cfg.BackfillShare > 0 {
+		share = min(share, c.cfg.BackfillShare)
+	}
+	r := c.pacer.rate()
+	return share * float64(r.Limit) / r.Window.Seconds()
+}
 
 // Requests counts the requests that were sent, by purpose and status.
 func (c *Client) Requests() []RequestCount { return c.counts.list() }

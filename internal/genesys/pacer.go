@@ -28,6 +28,11 @@ const (
 	// less urgent that waits gets one: nobody starves.
 	inARow = 3
 
+	// realtimeAtOnce is how many requests of realtime are on their way at the same
+	// time: "six requests in flight drew 429s; three did not" (GENESYS-API.md, "What
+	// live organisations show").
+	realtimeAtOnce = 3
+
 	firstRefusal = time.Second // the pause after a 429 that names none doubles from here
 	lastRefusal  = time.Minute
 )
@@ -57,6 +62,10 @@ type pacer struct {
 	seq      uint64
 	sent     []flight  // in the last two windows, oldest first
 	due      time.Time // when the next request is due if they are spaced evenly
+	// bulkShare is the most of the limit that a backfill takes, 0 for what is left;
+	// bulkDue is when its next request is due.
+	bulkShare float64
+	bulkDue   time.Time
 
 	throttled      time.Duration // wall time in which the API held requests back
 	throttledSince time.Time     // zero while it does not
@@ -72,13 +81,14 @@ type flight struct {
 
 // waiter waits for its turn.
 type waiter struct {
-	family family
-	turn   chan uint64 // gets the flight's seq
-	since  time.Time
+	family  family
+	purpose audit.Purpose
+	turn    chan uint64 // gets the flight's seq
+	since   time.Time
 }
 
-func newPacer(limit RateLimit, share float64, reserve int) *pacer {
-	p := &pacer{share: share, reserve: reserve}
+func newPacer(limit RateLimit, share float64, reserve int, bulkShare float64) *pacer {
+	p := &pacer{share: share, reserve: reserve, bulkShare: bulkShare}
 	p.setLimit(limit)
 	return p
 }
@@ -98,7 +108,7 @@ func (p *pacer) setLimit(limit RateLimit) {
 
 // wait returns when a request may be sent. Each turn must be given to done.
 func (p *pacer) wait(ctx context.Context, f family, purpose audit.Purpose) (turn uint64, err error) {
-	w := &waiter{family: f, turn: make(chan uint64, 1), since: time.Now()}
+	w := &waiter{family: f, purpose: purpose, turn: make(chan uint64, 1), since: time.Now()}
 	p.mu.Lock()
 	p.queue[purpose] = append(p.queue[purpose], w)
 	p.grant()
@@ -197,28 +207,26 @@ func (p *pacer) hold(until time.Time, which func(family) bool) {
 func (p *pacer) grant() {
 	now := time.Now()
 	p.forget(now)
-	var throttled bool
+	throttled := false
 	for {
-		var open [families]bool
-		earliest := time.Time{}
-		throttled = false
-		for _, f := range p.wanted() {
-			at, why := p.next(f, now)
-			open[f.name] = !at.After(now)
-			throttled = throttled || why && at.After(now)
-			if earliest.IsZero() || at.Before(earliest) {
-				earliest = at
-			}
-		}
-		if earliest.IsZero() {
+		var open func(*waiter) bool
+		var at time.Time
+		if open, at, throttled = p.open(now); at.IsZero() {
 			break
 		}
-		if earliest.After(now) {
-			p.wake(earliest.Sub(now))
+		if at.After(now) {
+			p.wake(at.Sub(now))
 			break
 		}
-		w := p.pick(func(w *waiter) bool { return open[w.family] })
+		w := p.pick(open)
 		p.depart(&p.families[w.family], now)
+		if w.purpose == audit.Backfill && p.bulkShare > 0 {
+			step := time.Duration(float64(p.limit.Per) / (p.bulkShare * float64(p.limit.Requests)))
+			if p.bulkDue.Before(now.Add(-step)) { // what it did not take before is not kept for it
+				p.bulkDue = now.Add(-step)
+			}
+			p.bulkDue = p.bulkDue.Add(step)
+		}
 		w.turn <- p.seq
 	}
 	switch {
@@ -230,20 +238,29 @@ func (p *pacer) grant() {
 	}
 }
 
-// wanted is the families that somebody waits for.
-func (p *pacer) wanted() (list []*familyState) {
-	var some [families]bool
+// open tells whose turn may come now, and when the first turn may; zero where nobody
+// waits. throttled says that it is the API that makes somebody wait.
+func (p *pacer) open(now time.Time) (open func(*waiter) bool, first time.Time, throttled bool) {
+	var at [families]time.Time // zero for not known
+	due := func(w *waiter) time.Time {
+		if w.purpose == audit.Backfill && p.bulkDue.After(at[w.family]) {
+			return p.bulkDue
+		}
+		return at[w.family]
+	}
 	for _, q := range p.queue {
 		for _, w := range q {
-			some[w.family] = true
+			if at[w.family].IsZero() {
+				var why bool
+				at[w.family], why = p.next(&p.families[w.family], now)
+				throttled = throttled || why && at[w.family].After(now)
+			}
+			if d := due(w); first.IsZero() || d.Before(first) {
+				first = d
+			}
 		}
 	}
-	for f, wanted := range some {
-		if wanted {
-			list = append(list, &p.families[f])
-		}
-	}
-	return list
+	return func(w *waiter) bool { return !due(w).After(now) }, first, throttled
 }
 
 func (p *pacer) wake(in time.Duration) {
@@ -281,6 +298,9 @@ func (p *pacer) next(f *familyState, now time.Time) (at time.Time, throttled boo
 		}
 	}
 	hold(f.refusedUntil)
+	if f.name == realtimeFamily && p.flying(0, func(x family) bool { return x == f.name }) >= realtimeAtOnce {
+		wait(now.Add(never))
+	}
 	if f.refusals > 0 && p.flying(f.refusedSeq, func(x family) bool { return x == f.name }) > 0 {
 		hold(now.Add(never))
 	}

@@ -123,7 +123,7 @@ func turns(t *testing.T, p *pacer, n int, o outcome) []time.Duration {
 
 func TestPacerSpacesEvenly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{100, 10 * time.Second}, 0.5, 10)
+		p := newPacer(RateLimit{100, 10 * time.Second}, 0.5, 10, 0)
 		at := turns(t, p, 101, outcome{status: 200})
 		for i := burst; i < len(at); i++ {
 			if gap := at[i] - at[i-1]; gap < 190*time.Millisecond && i%50 > 1 || gap > 210*time.Millisecond && i%50 > 1 {
@@ -154,7 +154,7 @@ func TestPacerReserve(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPacer(RateLimit{300, time.Minute}, 1, 10)
+				p := newPacer(RateLimit{300, time.Minute}, 1, 10, 0)
 				turns(t, p, 1, reports(tc.remaining, 30*time.Second))
 				gap := turns(t, p, 1, outcome{status: 200})[0]
 				if gap < tc.min || gap > tc.max {
@@ -170,7 +170,7 @@ func TestPacerReserve(t *testing.T) {
 
 func TestPacerObeysRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0)
+		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0, 0)
 		at := turns(t, p, 4, outcome{status: 429, retryAfter: 7 * time.Second, hasRetry: true})
 		for i := 1; i < len(at); i++ {
 			if gap := at[i] - at[i-1]; gap < 7*time.Second || gap > 7*time.Second+100*time.Millisecond+lastRefusal {
@@ -182,7 +182,7 @@ func TestPacerObeysRetryAfter(t *testing.T) {
 
 func TestPacerBacksOffWithoutRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{1000, 10 * time.Second}, 1, 0)
+		p := newPacer(RateLimit{1000, 10 * time.Second}, 1, 0, 0)
 		at := turns(t, p, 40, outcome{status: 429})
 		if total := at[39]; total < 5*time.Minute || total > 40*time.Minute {
 			t.Fatalf("39 refusals in a row took %s; half a minute each is expected in the end", total)
@@ -193,7 +193,7 @@ func TestPacerBacksOffWithoutRetryAfter(t *testing.T) {
 // After a 429 one request goes alone, whoever waits.
 func TestPacerProbesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{1000, 10 * time.Second}, 1, 0)
+		p := newPacer(RateLimit{1000, 10 * time.Second}, 1, 0, 0)
 		turns(t, p, 1, outcome{status: 429, retryAfter: time.Second, hasRetry: true})
 		got := make(chan uint64, 10)
 		for range 10 {
@@ -218,7 +218,7 @@ func TestPacerProbesAlone(t *testing.T) {
 // other request at most; and what is less urgent is not starved by the tail.
 func TestPacerPriority(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0)
+		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0, 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		var mu sync.Mutex
 		var order []audit.Purpose
@@ -293,7 +293,7 @@ func TestPacerPriority(t *testing.T) {
 
 func TestPacerGivesBackATurnThatNobodyWants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0)
+		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0, 0)
 		turns(t, p, 1, outcome{status: 429, retryAfter: time.Minute, hasRetry: true})
 		gone := errors.New("gone")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -313,7 +313,7 @@ func TestPacerGivesBackATurnThatNobodyWants(t *testing.T) {
 // However many wait, and however long: of four turns three go to the most urgent.
 func TestPacerEveryFourthTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0)
+		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0, 0)
 		turns(t, p, 1, outcome{status: 429, retryAfter: time.Minute, hasRetry: true})
 		var mu sync.Mutex
 		var order []audit.Purpose
@@ -351,6 +351,108 @@ func TestPacerEveryFourthTurn(t *testing.T) {
 		}
 		if n := last + 1 - 30; n < 9 || n > 10 {
 			t.Errorf("%d others went before the last of 30 tail requests that waited with them: %v", n, order)
+		}
+	})
+}
+
+// TestBackfillTakesItsShare: however much waits, and whatever is left.
+func TestBackfillTakesItsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(RateLimit{300, time.Minute}, 0.7, 10, 0.1)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		sent := map[audit.Purpose]int{}
+		var mu sync.Mutex
+		var running sync.WaitGroup
+		for _, purpose := range []audit.Purpose{audit.Backfill, audit.Backfill, audit.Backfill, audit.Sweep} {
+			running.Go(func() {
+				for {
+					turn, err := p.wait(ctx, queryFamily, purpose)
+					if err != nil {
+						return
+					}
+					p.done(turn, outcome{status: 200})
+					mu.Lock()
+					sent[purpose]++
+					mu.Unlock()
+				}
+			})
+		}
+		running.Wait()
+		if n := sent[audit.Backfill]; n < 280 || n > 301 {
+			t.Errorf("the backfill sent %d requests in 10 minutes; a tenth of the limit is 300", n)
+		}
+		if n := sent[audit.Sweep]; n < 1700 {
+			t.Errorf("the rest sent %d", n)
+		}
+	})
+}
+
+// TestFamiliesHaveTheirOwnLimits: what one has used up, or is refused, does not
+// stop another; all of them together keep to the token's share.
+func TestFamiliesHaveTheirOwnLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(RateLimit{300, time.Minute}, 0.7, 10, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		var mu sync.Mutex
+		sent := map[family][]time.Time{}
+		began := time.Now()
+		server := func(f family) (o outcome) { // query: 30 a minute, and a 429 each third minute
+			o.status = 200
+			if f != queryFamily {
+				return o
+			}
+			minute := time.Since(began).Truncate(time.Minute)
+			n := 0
+			for _, at := range sent[f] {
+				if at.Sub(began) >= minute {
+					n++
+				}
+			}
+			o.limit = limitReport{known: true, remaining: max(30-n, 0), allowed: 30, reset: minute + time.Minute - time.Since(began)}
+			if n > 30 {
+				t.Error("more than the family's limit")
+			}
+			if minute%(3*time.Minute) == 0 && n == 3 {
+				o.status, o.retryAfter, o.hasRetry = 429, 20*time.Second, true
+			}
+			return o
+		}
+		var running sync.WaitGroup
+		for _, f := range []family{queryFamily, queryFamily, realtimeFamily} {
+			running.Go(func() {
+				for {
+					turn, err := p.wait(ctx, f, audit.Tail)
+					if err != nil {
+						return
+					}
+					mu.Lock()
+					sent[f] = append(sent[f], time.Now())
+					o := server(f)
+					mu.Unlock()
+					p.done(turn, o)
+				}
+			})
+		}
+		running.Wait()
+		var longest time.Duration
+		for i, at := range sent[realtimeFamily][1:] {
+			longest = max(longest, at.Sub(sent[realtimeFamily][i]))
+		}
+		if longest > time.Second {
+			t.Errorf("realtime waited for %s", longest)
+		}
+		if n := len(sent[queryFamily]); n < 120 || n > 210 {
+			t.Errorf("query sent %d requests in 10 minutes", n)
+		}
+		if n := len(sent[queryFamily]) + len(sent[realtimeFamily]); n < 1900 || n > 2110 {
+			t.Errorf("%d requests in 10 minutes; the share is 2,100", n)
+		}
+		for _, r := range p.rate().Families {
+			if want := map[string]int{"query": 30, "realtime": 300}[r.Name]; r.Limit != want {
+				t.Errorf("%s has a limit of %d, not %d", r.Name, r.Limit, want)
+			}
 		}
 	})
 }

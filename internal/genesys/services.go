@@ -243,20 +243,10 @@ func (c *Client) serviceStream(m mappings, service string) *stream {
 
 // addPreview adds the preview of a service, where realtime serves it.
 func (c *Client) addPreview(st *stream, m mappings, service string) {
-	sooner, ok := m.realtime[service]
-	if !ok {
-		return
+	if _, ok := m.realtime[service]; ok {
+		st.dialect = string(Query) + "+" + string(Realtime)
+		st.Previews = append(st.Previews, audit.Previewed{Service: service, Priority: slices.Contains(c.cfg.Priority, service)})
 	}
-	st.dialect = string(Query) + "+" + string(Realtime)
-	whole := st.subject == service
-	for entity, actions := range m.query[service] {
-		shown, there := sooner[entity]
-		whole = whole && there
-		for _, action := range actions {
-			whole = whole && slices.Contains(shown, action)
-		}
-	}
-	st.Previews = append(st.Previews, audit.Previewed{Service: service, Priority: slices.Contains(c.cfg.Priority, service), Whole: whole})
 }
 
 // noteNew logs the services and actions that have appeared since the last look.

@@ -32,6 +32,9 @@ type backfill struct {
 	backoff retry.Backoff
 	failed  time.Time // when a piece last did
 	apieced bool      // the job before was one of a piece: it is a chunk's turn
+	// healing is what was not read in time: it waits for no hours, as history does.
+	healing audit.IntervalSet
+	pace    pace
 }
 
 // piece is wanted time that is read apart from the rest.
@@ -76,6 +79,23 @@ func (b *backfill) add(i audit.Interval, failed time.Time) {
 	b.lane.due = time.Time{}
 }
 
+// heal has an interval read whatever the hours, apart from the rest where it failed.
+func (b *backfill) heal(i audit.Interval) {
+	b.healing = b.healing.Add(i)
+	b.lane.due = time.Time{}
+}
+
+// allowed returns what of the wanted time may be read now.
+func (b *backfill) allowed(wanted audit.IntervalSet, now time.Time) (some audit.IntervalSet) {
+	if !b.p.cfg.Hours.Opens(now).After(now) {
+		return wanted
+	}
+	for _, i := range b.healing {
+		some = some.Union(wanted.Clip(i))
+	}
+	return some
+}
+
 // apart returns what is read in pieces.
 func (b *backfill) apart() audit.IntervalSet {
 	all := make(audit.IntervalSet, len(b.pieces))
@@ -99,14 +119,15 @@ func (b *backfill) apart() audit.IntervalSet {
 func (b *backfill) next(now time.Time) (*job, time.Time) {
 	edge := retentionEdge(b.p.latestNow(), b.s.Retention)
 	b.dropUnwanted()
+	b.progress(now)
 	if b.apieced {
-		if j := b.nextChunk(edge); j != nil {
+		if j := b.nextChunk(now, edge); j != nil {
 			return j, time.Time{}
 		}
 	}
 	j, due := b.nextPiece(now, edge)
 	if j == nil && !b.apieced {
-		j = b.nextChunk(edge)
+		j = b.nextChunk(now, edge)
 	}
 	return j, due
 }
@@ -121,6 +142,9 @@ func (b *backfill) nextPiece(now, edge time.Time) (*job, time.Time) {
 		}
 		if x.due.After(now) {
 			due = earliest(due, x.due)
+			continue
+		}
+		if len(b.allowed(audit.NewIntervalSet(x.interval), now)) == 0 {
 			continue
 		}
 		r := p.claim(b.s.Name, false, func(v view) audit.Interval {
@@ -142,12 +166,12 @@ func (b *backfill) nextPiece(now, edge time.Time) (*job, time.Time) {
 
 // nextChunk is the oldest wanted chunk that nobody reads yet: it leaves the API's
 // retention first. Where many fail it is the newest one. nil for none.
-func (b *backfill) nextChunk(edge time.Time) *job {
+func (b *backfill) nextChunk(now, edge time.Time) *job {
 	if len(b.pieces) >= 2*mostPieces {
 		return nil
 	}
 	r := b.p.claim(b.s.Name, false, func(v view) audit.Interval {
-		wanted := v.Wanted.Clip(audit.Interval{From: edge, To: v.Wanted.Last()})
+		wanted := b.allowed(v.Wanted.Clip(audit.Interval{From: edge, To: v.Wanted.Last()}), now)
 		return chunk(wanted, v.first().Union(b.apart()), b.size, len(b.pieces) >= mostPieces)
 	})
 	if r == nil {
@@ -211,6 +235,7 @@ func (b *backfill) ended(x *piece, err error, now time.Time) {
 	switch {
 	case err == nil:
 		b.s.succeeded = now
+		b.pace.done += x.interval.Length()
 		b.backoff.Reset()
 		b.remove(x)
 		b.size = min(2*b.size, b.p.longest(b.s.Stream))

@@ -47,6 +47,16 @@ func (b *bench) lead(d time.Duration) {
 	lead(ctx, b.T, b.cfg, b.api, b.kafka, b.stats, b.tune)
 }
 
+// leadAnd is lead; look is called just before the term ends.
+func (b *bench) leadAnd(d time.Duration, look func(*Poller)) {
+	b.Helper()
+	var term *Poller
+	time.AfterFunc(d-time.Second, func() { look(term) })
+	ctx, stop := context.WithTimeout(b.Context(), d)
+	defer stop()
+	lead(ctx, b.T, b.cfg, b.api, b.kafka, b.stats, func(p *Poller) { b.tune(p); term = p })
+}
+
 // tune sets what only tests set.
 func (b *bench) tune(p *Poller) { p.rememberFree, p.mostGaps = b.free, b.mostGaps }
 

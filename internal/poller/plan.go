@@ -172,8 +172,12 @@ func sweep(v view, age time.Duration, now, edge time.Time, every, longest time.D
 }
 
 // sweepEvery is how much time gathers before it is swept: often enough that a
-// late event is found soon after it has reached the age, seldom enough to be cheap.
-func sweepEvery(age, pollInterval time.Duration) time.Duration {
+// late event is found soon after it has reached the age, seldom enough to be cheap:
+// much more seldom where many streams share the limit.
+func sweepEvery(age, pollInterval time.Duration, crowded bool) time.Duration {
+	if crowded {
+		return max(age/2, pollInterval)
+	}
 	return min(max(age/20, pollInterval), 5*time.Minute)
 }
 

@@ -124,10 +124,14 @@ type Config struct {
 	SweepAges     []time.Duration
 	Start         func(now time.Time, retention time.Duration) time.Time // where a new deployment starts
 	BackfillChunk time.Duration
-	Chunks        int           // backfill chunks in flight
-	StopTimeout   time.Duration // how long a step may take to finish after the term was ended
-	Health        *health.Monitor
-	Logger        *zap.Logger
+	Chunks        int   // backfill chunks in flight
+	Hours         Hours // when history is read; what was missed for a while is read at once
+	// BackfillRate, where set, returns how many requests a second a backfill may take
+	// at most.
+	BackfillRate func() float64
+	StopTimeout  time.Duration // how long a step may take to finish after the term was ended
+	Health       *health.Monitor
+	Logger       *zap.Logger
 }
 
 // Poller is one term of the active replica. It owns state from New on.
@@ -139,6 +143,7 @@ type Poller struct {
 	log      *zap.Logger
 	stats    *Stats
 	schedule *schedule
+	crowded  bool // many streams with previews share the limit; set before the schedule runs
 
 	// urgent carries the tail, bulk everything else that was read, tasks what comes
 	// with no page, and tokens refresh tokens, which wait for nothing, to the one
@@ -159,8 +164,9 @@ type Poller struct {
 	readings   map[*reading]struct{} // under way
 	forgetting map[string]time.Time  // by stream: before this, ids are being forgotten
 	token      []byte
-	requests   []handedIn     // that the schedule has not seen yet
-	streams    []audit.Stream // set once the source is open
+	requests   []handedIn          // that the schedule has not seen yet
+	streams    []audit.Stream      // set once the source is open
+	progress   map[string]Progress // of backfills, by stream
 }
 
 // New makes a term of state, which was loaded after the transactional producer
@@ -170,7 +176,7 @@ func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.Stat
 		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
 		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task), tokens: make(chan task),
 		ids: state.IDs, refused: make(map[string][]string), rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged,
-		ledgers: state.Ledgers, readings: make(map[*reading]struct{}), forgetting: make(map[string]time.Time),
+		ledgers: state.Ledgers, readings: make(map[*reading]struct{}), forgetting: make(map[string]time.Time), progress: make(map[string]Progress),
 		token: state.Token,
 	}
 	p.schedule = newSchedule(p)

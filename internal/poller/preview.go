@@ -11,10 +11,9 @@ import (
 )
 
 const (
-	// previewsAtOnce is how many previews are read at the same time, besides the
-	// priority ones: "six requests in flight drew 429s; three did not"
-	// (GENESYS-API.md, "What live organisations show").
-	previewsAtOnce = 3
+	// previewsAtOnce is how many previews are read, or wait for their turn, at the same
+	// time; as many again may be of priority.
+	previewsAtOnce = 8
 	// previewMargin is how far before the last reading one begins that is not to read
 	// the whole overlap, for what the API shows out of order.
 	previewMargin = 15 * time.Second

@@ -33,6 +33,8 @@ func (s *schedule) addStream(stream audit.Stream) {
 	lanes.backfill = newBackfill(s.p, lanes)
 	lanes.tail = newTail(s.p, lanes)
 	lanes.gaps = newGaps(s.p, lanes)
+	l, _ := s.p.ledger(stream.Name)
+	lanes.backfill.warn(s.p.now(), l.Wanted)
 	g := lanes.gaps
 	s.streams = append(s.streams, lanes)
 	s.lanes = append(s.lanes, lanes.tail.lane, lanes.tail.peek, lanes.backfill.lane, g.lane)

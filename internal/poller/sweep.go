@@ -32,7 +32,7 @@ func newSweeper(p *Poller, s *streamLanes, age time.Duration) *sweeper {
 func (w *sweeper) next(now time.Time) (*job, time.Time) {
 	p := w.p
 	clock := p.now()
-	every := sweepEvery(w.age, p.cfg.PollInterval)
+	every := sweepEvery(w.age, p.cfg.PollInterval, p.crowded)
 	var wait time.Duration
 	var mark time.Time
 	r := p.claim(w.s.Name, true, func(v view) (piece audit.Interval) {
@@ -70,6 +70,7 @@ func (w *sweeper) next(now time.Time) (*job, time.Time) {
 		w.ended(err, now)
 		for i := range left {
 			w.s.backfill.add(left[i], time.Time{})
+			w.s.backfill.heal(left[i])
 		}
 	}
 	return &job{reading: r, ended: ended, run: func(ctx context.Context) (err error) {

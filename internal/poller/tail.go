@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,12 +42,12 @@ func (t *tail) next(now time.Time) (*job, time.Time) {
 	t.lane.weight = 1 + (busyWeight-1)*t.activity
 	clock := p.now()
 	if l, _ := p.ledger(t.s.Name); l.Covered.Last().After(clock.Add(clockTolerance)) {
-		return &job{run: func(ctx context.Context) error { return p.stepBack(ctx, t.s.Name, clock) }, ended: t.ended(now, nil, nil)}, time.Time{}
+		return &job{run: func(ctx context.Context) error { return p.stepBack(ctx, t.s.Name, clock) }, ended: t.ended(now, nil, nil, nil)}, time.Time{}
 	}
-	var parts audit.IntervalSet
+	var parts, behind audit.IntervalSet
 	r := p.claim(t.s.Name, false, func(v view) audit.Interval {
 		read := newestInterval(v.Ledger, clock, retentionEdge(p.latestNow(), t.s.Retention), p.cfg.PollOverlap)
-		parts = readable(v.Ledger, read)
+		parts, behind = readable(v.Ledger, read), unknown(v.Ledger, read.From)
 		return read
 	})
 	if r == nil || len(parts) == 0 {
@@ -61,7 +60,7 @@ func (t *tail) next(now time.Time) (*job, time.Time) {
 		reading: r,
 		run: func(ctx context.Context) (err error) {
 			like := delivery{
-				read:     audit.Read{Stream: t.s.Name, Interval: r.interval, Purpose: audit.Tail},
+				read:     audit.Read{Stream: t.s.Name, Interval: r.interval, Purpose: t.purpose()},
 				lateness: p.cfg.PollOverlap, fresh: &events, note: coverNewest, compare: len(t.s.Previews) > 0,
 			}
 			for _, part := range parts {
@@ -73,12 +72,13 @@ func (t *tail) next(now time.Time) (*job, time.Time) {
 			}
 			return p.handOver(ctx, t.s.Name, left, func(l offsets.Ledger) offsets.Ledger { return l })
 		},
-		ended: t.ended(now, &events, &left),
+		ended: t.ended(now, &events, &left, behind),
 	}, time.Time{}
 }
 
 // ended takes note of a poll that began at started.
-func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval) func(error, time.Time) {
+// What lies behind it was missed, and is read as soon as possible.
+func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval, behind audit.IntervalSet) func(error, time.Time) {
 	return func(err error, now time.Time) {
 		if err != nil {
 			t.lane.due = now.Add(t.p.setback(t.what, err, &t.backoff))
@@ -100,16 +100,30 @@ func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval) fun
 		for _, i := range *left {
 			t.s.backfill.add(i, time.Time{})
 		}
+		for _, i := range append(behind, *left...) {
+			t.s.backfill.heal(i)
+		}
 	}
 }
 
-// every is the shortest time between polls. Where a preview shows all that the
-// stream has, the poll only makes sure of it.
+// every is the shortest time between polls. Where many streams share the limit and
+// a preview shows most of what this one has, the poll makes sure of the rest.
 func (t *tail) every() time.Duration {
-	if slices.ContainsFunc(t.s.Previews, func(v audit.Previewed) bool { return v.Whole }) {
-		return max(t.p.cfg.PollInterval, t.p.cfg.PollOverlap/2)
+	if t.p.crowded && len(t.s.Previews) > 0 {
+		return max(t.p.cfg.PollInterval, t.p.cfg.PollOverlap)
 	}
 	return t.p.cfg.PollInterval
+}
+
+// purpose says how urgent a poll is among those that share the limit.
+func (t *tail) purpose() audit.Purpose {
+	switch {
+	case !t.p.crowded:
+		return audit.Tail
+	case len(t.s.Previews) > 0:
+		return audit.Sweep
+	}
+	return audit.Preview
 }
 
 // coverNewest enters a part of the newest time in the ledger. What lies behind it

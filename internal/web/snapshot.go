@@ -76,6 +76,13 @@ type Stream struct {
 	// no sweep would have found.
 	Lateness Histogram
 	Sweeps   []Sweep
+	Backfill Backfill
+}
+
+// Backfill is when what is wanted is read: it may wait for its hours.
+type Backfill struct {
+	Resumes time.Time // zero while it may run
+	Done    time.Time // as far as its pace so far tells; zero for not known
 }
 
 // Gap is time that could not be read or published. What has left the API stays

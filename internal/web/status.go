@@ -33,6 +33,14 @@ type StreamStatus struct {
 	LagSeconds float64           `json:"lagSeconds"`
 	LastPoll   *Instant          `json:"lastPoll"`
 	Late       []LateStatus      `json:"late"`
+	Backfill   *BackfillStatus   `json:"backfill,omitempty"` // while something is wanted
+}
+
+// BackfillStatus is when what is wanted is read. Resumes is null while that may
+// happen, Done as long as nobody knows.
+type BackfillStatus struct {
+	Resumes *Instant `json:"resumes"`
+	Done    *Instant `json:"done"`
 }
 
 // GapStatus is one of StreamStatus.Gaps.
@@ -106,13 +114,22 @@ func (s *Stream) status() StreamStatus {
 	for i, g := range s.Gaps {
 		doc.Gaps[i] = GapStatus{Instant{g.From}, Instant{g.To}, g.Reason}
 	}
-	if !s.LastPoll.IsZero() {
-		doc.LastPoll = &Instant{s.LastPoll}
+	doc.LastPoll = instant(s.LastPoll)
+	if len(s.Wanted) > 0 {
+		doc.Backfill = &BackfillStatus{instant(s.Backfill.Resumes), instant(s.Backfill.Done)}
 	}
 	for i := range s.Lateness.buckets() {
 		doc.Late = append(doc.Late, LateStatus{s.Lateness.label(i), s.Lateness.at(i)})
 	}
 	return doc
+}
+
+// instant is nil for zero.
+func instant(t time.Time) *Instant {
+	if t.IsZero() {
+		return nil
+	}
+	return &Instant{t}
 }
 
 func (s *Snapshot) duplicates() uint64 {

@@ -78,9 +78,9 @@ func TestStatusGolden(t *testing.T) {
 	}
 }
 
-// The contract's own words, but for the indentation and the values.
+// The contract's own words, but for the indentation and the values; backfill is there while something is wanted.
 func TestStatusFields(t *testing.T) {
-	const contract = `org role api version streams name covered wanted gaps from to reason lagSeconds lastPoll late age events ` +
+	const contract = `org role api version streams name covered wanted gaps from to reason lagSeconds lastPoll late age events backfill resumes done ` +
 		`rate limit window used remaining throttledSeconds events published duplicates changes errors lastError`
 	_, body := get(t, handler(t, troubled()), "GET", "/api/status")
 	var names []string
