@@ -95,7 +95,7 @@ func compareWithTruth(t *testing.T, org *sandbox.Org, got map[string][]byte, lea
 
 // Both dialects show the same events under the same ids.
 func TestDialectsAgree(t *testing.T) {
-	inOrg(t, Auto, sandbox.Options{Seed: 3, Dialects: []sandbox.Dialect{sandbox.Query, sandbox.Realtime}}, nil, func(l *lab, org *sandbox.Org) {
+	inOrg(t, Auto, sandbox.Options{Seed: 3, WholeRealtime: true, Dialects: []sandbox.Dialect{sandbox.Query, sandbox.Realtime}}, nil, func(l *lab, org *sandbox.Org) {
 		org.Backfill(300, time.Now().Add(-time.Hour), time.Now())
 		l.open()
 		i := l.lastHour()
@@ -138,7 +138,7 @@ func TestQueryFaults(t *testing.T) {
 		sandbox.ExpirePageToken, sandbox.ResultsRedirect, sandbox.ResultsDownload, sandbox.QueryStuck} {
 		for _, count := range []int{1, 1000} {
 			t.Run(fmt.Sprintf("%s, %d times", kind, count), func(t *testing.T) {
-				inOrg(t, Query, sandbox.Options{Seed: 5, Odd: -1}, func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
+				inOrg(t, Query, sandbox.Options{Seed: 5, Odd: -1, Noise: -1}, func(cfg *Config) { cfg.Services = []string{"ContactCenter"} }, func(l *lab, org *sandbox.Org) {
 					org.Backfill(6000, time.Now().Add(-time.Hour), time.Now())
 					stream, i := l.open()[0], l.lastHour()
 					if err := org.Inject(sandbox.Fault{Kind: kind, Count: count}); err != nil {
@@ -300,8 +300,8 @@ func TestRealtimePagesThatAreSmaller(t *testing.T) {
 // Whoever takes pages may be kept for hours, by Kafka. What realtime has let go
 // meanwhile it would not show, and not miss.
 func TestRealtimeIsNotAskedForWhatItLetGo(t *testing.T) {
-	inOrg(t, Auto, sandbox.Options{Seed: 3, Odd: -1, Dialects: []sandbox.Dialect{sandbox.Query, sandbox.Realtime}},
-		func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
+	inOrg(t, Auto, sandbox.Options{Seed: 3, Odd: -1, Noise: -1, WholeRealtime: true, Dialects: []sandbox.Dialect{sandbox.Query, sandbox.Realtime}},
+		func(cfg *Config) { cfg.Services = []string{"ContactCenter"} }, func(l *lab, org *sandbox.Org) {
 			stream, now := l.open()[0], l.client.Now().Truncate(time.Millisecond)
 			i := audit.Interval{From: now.Add(-14*day - time.Hour), To: now.Add(-14*day + 3*time.Hour)}
 			org.Backfill(400, i.From, i.To)
@@ -364,7 +364,7 @@ func TestAutoTakesWhatIsServed(t *testing.T) {
 		{nil, "auditlogs", "auditlogs:type=configuration", "auditlogs"},
 		{dialects{sandbox.Auditlogs}, "auditlogs", "auditlogs:type=configuration", "auditlogs"},
 		{dialects{sandbox.Query, sandbox.Realtime}, "realtime+query", "auto:Routing", "realtime+query"},
-		{dialects{sandbox.Query, sandbox.Realtime}, "realtime+query", "auto:OAuth", "query"},
+		{dialects{sandbox.Query, sandbox.Realtime}, "realtime+query", "auto:Telephony", "query"},
 		{dialects{sandbox.Query}, "query", "auto:Routing", "query"},
 		{dialects{sandbox.Realtime}, "realtime", "auto:Routing", "realtime"},
 		{dialects{}, "", "", ""},
@@ -467,7 +467,7 @@ func TestRequestsPerPoll(t *testing.T) {
 		perEvents int           // requests for them, at most
 	}{{Auditlogs, 1, 1, 17 * time.Minute, 12}, {Realtime, 1, 1, 50 * time.Minute, 23}, {Query, 1, 3, 50 * time.Minute, 26}} {
 		t.Run(string(tc.dialect), func(t *testing.T) {
-			inOrg(t, tc.dialect, sandbox.Options{Odd: -1, OtherTypes: -1}, func(cfg *Config) { cfg.Services = []string{"Routing"} }, func(l *lab, org *sandbox.Org) {
+			inOrg(t, tc.dialect, sandbox.Options{Odd: -1, OtherTypes: -1, Noise: -1, WholeRealtime: true}, func(cfg *Config) { cfg.Services = []string{"ContactCenter"} }, func(l *lab, org *sandbox.Org) {
 				org.Backfill(100, time.Now().Add(-12*time.Hour), time.Now().Add(-2*time.Hour))
 				sent := func() int {
 					n := 0
@@ -487,7 +487,7 @@ func TestRequestsPerPoll(t *testing.T) {
 				if n := sent() - before; n != tc.poll {
 					l.t.Errorf("%d requests for a poll, expected %d", n, tc.poll)
 				}
-				org.Backfill(35_000, time.Now().Add(-time.Hour), time.Now().Add(-time.Minute))
+				org.Backfill(37_000, time.Now().Add(-time.Hour), time.Now().Add(-time.Minute))
 				before = sent()
 				ids, err := l.read(stream, audit.Interval{From: time.Now().Add(-time.Hour), To: time.Now().Add(tc.span - time.Hour)})
 				if err != nil || len(ids) < 9_000 || len(ids) > 11_000 {
