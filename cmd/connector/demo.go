@@ -115,10 +115,7 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) error {
 }
 
 func startWorld(o demoOptions) (*sandbox.Server, error) {
-	options := sandbox.ServerOptions{
-		Options: sandbox.Options{Seed: o.seed, OtherTypes: -1, Lateness: sandbox.Lateness{Probability: 0.05, Min: time.Second, Max: 8 * time.Second}},
-		History: o.history,
-	}
+	options := sandbox.ServerOptions{Options: sandbox.Realistic(o.seed), History: o.history}
 	if len(o.brokers) == 0 {
 		options.Broker = &sandbox.BrokerOptions{}
 	}
@@ -141,7 +138,7 @@ func demoApp(o demoOptions, world *sandbox.Server) (*app, Config, error) {
 	cfg, err := Load(envconfig.MapLookuper(map[string]string{
 		"GENESYS_API_URL": world.URL, "GENESYS_LOGIN_URL": world.URL,
 		"GENESYS_CLIENT_ID": "sandbox", "GENESYS_CLIENT_SECRET": "sandbox-secret",
-		"GENESYS_AUDIT_API": "auditlogs", "ORG_NAME": "demo",
+		"ORG_NAME": "demo", "BACKFILL_CHUNK": "12h",
 		"KAFKA_BROKERS": strings.Join(brokers, ","), "POLL_INTERVAL": "1s", "POLL_OVERLAP": "30s", "SWEEP_AGES": "1m,10m,1h",
 		"KAFKA_TOPIC_RAW": topics + "raw", "KAFKA_TOPIC_CHANGES": topics + "changes", "KAFKA_TOPIC_OFFSETS": topics + "offsets",
 		"KAFKA_GROUP_ID": strings.TrimSuffix(topics, ".") + ".group", "KAFKA_SESSION_TIMEOUT": "6s",
@@ -169,7 +166,7 @@ func (d *demoRun) welcome(o demoOptions, page net.Addr) {
 	fmt.Fprintf(d.out, `A simulated Genesys Cloud organisation, and its audit log on the way to Kafka.
 
   status page   http://%s/
-  API           %s/api/v2/auditlogs
+  API           %s/api/v2/audits/query
   Kafka         %s
   topics        %s (who changed what)
                 %s (as the API sent it)

@@ -22,7 +22,11 @@ type printer struct {
 
 	crowd   string // time and actor of the changes that come now
 	crowded int    // how many there were
+	noise   int    // changes that tell nothing, since they were last counted aloud
 }
+
+// noiseLines is how many changes that tell nothing make one line.
+const noiseLines = 10
 
 // crowdLines is how many changes by one actor in one millisecond, a deployment, are told one by one.
 const crowdLines = 4
@@ -51,6 +55,13 @@ func (p *printer) paint(style, s string) string {
 
 // change prints one change: on one line, or on two where the terminal is too narrow.
 func (p *printer) change(c audit.Change) {
+	if isNoise(c) {
+		if p.noise++; p.noise == noiseLines {
+			p.note(fmt.Sprintf("%d times synchronisation, with nothing but a new version", p.noise))
+			p.noise = 0
+		}
+		return
+	}
 	at := c.Time.Format("15:04:05.000")
 	crowd := at + actor(c)
 	if crowd != p.crowd {
@@ -69,6 +80,10 @@ func (p *printer) change(c audit.Change) {
 		return
 	}
 	style, difference := difference(c)
+	if key := member(c); key != "" {
+		c.Key = &key
+		style, difference = memberDifference(c)
+	}
 	p.line(at, span{bold, actor(c)}, span{"", " " + what(c)}, span{style, " " + difference})
 }
 
@@ -167,6 +182,48 @@ func side(kind string, value *string) string {
 	return shown(*value, 40)
 }
 
+// isNoise reports whether a change says nothing: most events of live organisations
+// are synchronisation, of which only a version tells.
+func isNoise(c audit.Change) bool {
+	if c.Key == nil {
+		return false
+	}
+	return *c.Key == "individuals" || *c.Key == "version" && c.Count == 1 && c.Level != nil && *c.Level == "SYSTEM"
+}
+
+// member is who came, went or changed in a queue or a group, "" where that is not it.
+func member(c audit.Change) string {
+	if c.MemberID == nil || *c.MemberID == "" {
+		return ""
+	}
+	return "member " + nameOr(c.MemberName, c.MemberID)
+}
+
+// memberDifference says it of a member, whose id is not worth a second time.
+func memberDifference(c audit.Change) (style, text string) {
+	who := *c.Key
+	switch {
+	case c.Type == "ADDED":
+		return "", "+ " + who
+	case c.Type == "REMOVED":
+		return "", "- " + who
+	case c.Previous != nil && c.New != nil && *c.Previous != *c.New:
+		return "", who + ": " + shown(*c.Previous, 20) + " → " + shown(*c.New, 20)
+	}
+	return "", who + " came or went"
+}
+
+// nameOr is a name in quotes, or the id where nobody knows the name.
+func nameOr(name, id *string) string {
+	switch {
+	case name != nil && *name != "":
+		return fmt.Sprintf("%q", shown(*name, 40))
+	case id != nil:
+		return shown(*id, 36)
+	}
+	return "unknown"
+}
+
 // roleGrant tells of an event that changes who has which role.
 func roleGrant(c audit.Change) (string, bool) {
 	if !strings.EqualFold(c.EntityType, "role") {
@@ -181,17 +238,18 @@ func roleGrant(c audit.Change) (string, bool) {
 	default:
 		return "", false
 	}
-	// The name of a membership is made of ids; what people call them is in the context.
-	role, member := "a role", "somebody"
-	if name := c.Context["roleName"]; name != "" {
-		role = fmt.Sprintf("role %q", shown(name, 40))
-	} else if c.EntityID != nil {
-		role = "role " + shown(*c.EntityID, 36)
+	kind := "user"
+	if c.MemberType != nil {
+		kind = shown(*c.MemberType, 10)
 	}
-	if name := orElse(c.Context["memberName"], c.Context["userId"]); name != "" {
-		member = shown(name, 40)
+	text := verb + " role " + nameOr(c.EntityName, c.EntityID) + " " + link + " " + kind + " " + nameOr(c.MemberName, c.MemberID)
+	switch {
+	case c.DivisionID != nil && *c.DivisionID == "*":
+		text += " in all divisions"
+	case c.DivisionID != nil:
+		text += " in division " + nameOr(c.DivisionName, c.DivisionID)
 	}
-	return verb + " " + role + " " + link + " " + member, true
+	return text, true
 }
 
 // shown makes s safe and short enough for a terminal: an audit event must not be

@@ -13,6 +13,7 @@ import (
 func services(t *testing.T, dialects ...sandbox.Dialect) *scene {
 	o := unlimited()
 	o.Dialects, o.Odd, o.OtherTypes = dialects, -1, -1
+	o.WholeRealtime = true // with auto, realtime alone reads the services that it has
 	s := newScene(t, nil, o)
 	s.env["BACKFILL_FROM"] = "3h"
 	return s

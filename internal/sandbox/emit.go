@@ -76,8 +76,8 @@ func (o *Org) BackfillGrants(n int, from, to time.Time) []string {
 	})
 }
 
-// EmitMembership makes three events by which people join a group, or leave it;
-// they happen, and become visible, within three seconds from at.
+// EmitMembership makes three events by which people join a group, or leave it,
+// within three seconds from at on; they become visible one by one, from now on.
 func (o *Org) EmitMembership(at time.Time, joins bool) []string {
 	var m membership
 	i := 0
@@ -86,7 +86,7 @@ func (o *Org) EmitMembership(at time.Time, joins bool) []string {
 			m = o.world.membership(d, joins)
 		}
 		e.at = at.Add(m.after[i]).UnixMilli()
-		e.visible = e.at
+		e.visible = o.now().Add(m.after[i] + o.maker.late.delay(d)).UnixMilli()
 		e.scene, e.actor = m.scenes[i], m.actors[i]
 		i++
 	})

@@ -15,9 +15,14 @@ type tokens struct {
 	mu                     sync.Mutex
 	clientID, clientSecret string
 	access                 map[string]time.Time // until when
+	given                  []string             // the newest ones, oldest first
 	refresh                string               // the one that counts
 	dice                   dice
 }
+
+// tokensAtOnce is how many access tokens of a client live: one more ends the
+// oldest.
+const tokensAtOnce = 10
 
 func (t *tokens) start(options Options) {
 	t.options = options
@@ -98,6 +103,10 @@ func (o *Org) token(c *call) *answer {
 	}
 	token := "access-" + string(t.dice.uuid(nil))
 	t.access[token] = c.now.Add(t.options.TokenLife)
+	if t.given = append(t.given, token); len(t.given) > tokensAtOnce {
+		delete(t.access, t.given[0])
+		t.given = t.given[1:]
+	}
 	said := obj("access_token", token, "token_type", "bearer", "expires_in", int(t.options.TokenLife/time.Second))
 	if replacement != nil {
 		said = said.with("refresh_token", replacement)

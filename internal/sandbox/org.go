@@ -33,8 +33,7 @@ const (
 	EndpointRelated         Endpoint = "related"
 	EndpointDownload        Endpoint = "download"
 	EndpointOrganization    Endpoint = "organization"
-	EndpointUnknown         Endpoint = "unknown" // no route of the API
-	EndpointUsers           Endpoint = "users"   // names: see names.go
+	EndpointUsers           Endpoint = "users" // names: see names.go
 	EndpointUser            Endpoint = "user"
 	EndpointRoles           Endpoint = "roles"
 	EndpointGroups          Endpoint = "groups"
@@ -185,15 +184,28 @@ func (o *Org) routes() {
 	o.handle("POST /api/v2/audits/query/realtime/related", EndpointRelated, Realtime, o.related)
 	o.nameRoutes()
 	o.controls()
-	o.handle("/", EndpointUnknown, "", func(*call) *answer { return failure(http.StatusNotFound, "not.found", "HTTP 404 Not Found") })
+	o.mux.HandleFunc("/", o.nothing)
 }
 
 // handle serves an endpoint, where the organisation speaks its dialect.
 func (o *Org) handle(pattern string, endpoint Endpoint, dialect Dialect, respond func(*call) *answer) {
 	if dialect != "" && !slices.Contains(o.options.Dialects, dialect) {
-		respond = func(*call) *answer { return failure(http.StatusNotFound, "not.found", "HTTP 404 Not Found") }
+		respond = func(*call) *answer { return noRoute() }
 	}
 	o.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { o.serve(w, r, endpoint, respond) })
+}
+
+func noRoute() *answer { return failure(http.StatusNotFound, "not.found", "HTTP 404 Not Found") }
+
+// nothing answers for what is no route of the API; nothing is counted.
+func (o *Org) nothing(w http.ResponseWriter, _ *http.Request) {
+	a := noRoute()
+	o.correlate(a)
+	w.Header().Set("Date", o.date(o.now()).UTC().Format(http.TimeFormat))
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	send(w, a.status, len(a.body), a.body)
 }
 
 // ServeHTTP answers for the API, the login host, and /sandbox/.

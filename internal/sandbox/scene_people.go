@@ -62,7 +62,6 @@ func (w *world) peopleScenes(d *dice) {
 			w.often(1, edited(userKind, "Update", user, to("addresses", array{address})).
 				changing("addresses", was, array{string(appendJSON(nil, array{address}))}, "version", array{"3"}, array{"4"}))
 		}
-		w.deploy = append(w.deploy, edited(userKind, "Update", user, to("department", "Customer Experience")))
 	}
 	for _, user := range w.users[len(w.people)-deletedPeople : len(w.people)-deletedPeople+4] {
 		user = audited(user).with("state", "active")

@@ -1,5 +1,7 @@
 package sandbox
 
+import "slices"
+
 // platformScenes: flows, schedules, data tables, integrations, outbound
 // campaigns, trunks and edges.
 func (w *world) platformScenes(d *dice) {
@@ -75,8 +77,16 @@ func (w *world) quietScenes(d *dice) {
 		if busy[service.name] {
 			continue
 		}
-		entityType := service.types[0].name
-		thing := obj("id", w.id(d), "name", "Default "+entityType, "enabled", false, "version", 1)
-		w.often(2, edited(kindOf(service.name, entityType), service.types[0].actions[0], thing, to("enabled", true), to("version", 2)))
+		first := service.types[0]
+		k := kindOf(service.name, first.name)
+		thing := obj("id", w.id(d), "name", "Default "+first.name, "enabled", false, "version", 1)
+		switch {
+		case slices.Contains(first.actions, "Update"):
+			w.often(2, edited(k, "Update", thing, to("enabled", true), to("version", 2)))
+		case slices.Contains(first.actions, "Create"):
+			w.often(2, made(k, thing))
+		default:
+			w.often(2, edited(k, first.actions[0], thing))
+		}
 	}
 }
