@@ -105,7 +105,7 @@ func share(list []auditEvent, of, is func(auditEvent) bool) float64 {
 	return float64(some) / float64(max(all, 1))
 }
 
-func ofService(name string) func(auditEvent) bool {
+func inService(name string) func(auditEvent) bool {
 	return func(e auditEvent) bool { return e.ServiceName == name }
 }
 
