@@ -22,8 +22,8 @@
 //   - Dialect auditlogs tells names and whole snapshots of what the query dialects
 //     show as ids only. No live organisation was seen that serves it.
 //   - What happens is a few hundred scenes over and over: a user's version goes
-//     from 12 to 13 each time, and nobody's name changes between two lookups.
-//     Events of a service come evenly over the day, without a nightly import.
+//     from 12 to 13 each time, and names change only by SetName. Events of a service
+//     come evenly over the day, without a nightly import.
 //   - The limits of families of routes, of requests at once, and the time that a
 //     query takes (always the same) are figures that somebody measured once, or
 //     options. Real ones are not told and change.
