@@ -304,3 +304,24 @@ func TestFloodIsCountedInBoundedMemory(t *testing.T) {
 		t.Error("the flood was not told of")
 	}
 }
+
+// TestWatchListTakesNamesAndIDs: an id where no name is known.
+func TestWatchListTakesNamesAndIDs(t *testing.T) {
+	rules := parse(t, "watchedRoles: [Agent*, "+role+"]\nrules: [{name: watched, when: {watchedRole: true}}]")
+	for name, c := range map[string]struct {
+		role string
+		name string
+		want string
+	}{
+		"by id":      {role, "", "watched"},
+		"by name":    {entity, "Agent 2", "watched"},
+		"neither":    {entity, "Supervisor", ""},
+		"no name":    {entity, "", ""},
+		"by id, too": {role, "Supervisor", "watched"},
+	} {
+		m := shown(t, consumertest.LiveGrant("1", "MemberAdd", bob, c.role, division), named{role: c.name})[0]
+		if got := names(newEvaluator(rules, time.Hour).alerts(&m)); got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
