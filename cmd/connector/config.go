@@ -43,7 +43,7 @@ type Config struct {
 
 // Genesys is the organisation's API and what the connector takes of it.
 type Genesys struct {
-	// The region gives the hosts of the API and of the login.
+	// The region's domain gives the hosts of the API and of the login. One that is not known is taken, with a warning.
 	Region string `env:"GENESYS_REGION" is:"region" example:"mypurecloud.ie"`
 	// The API's address, instead of the region's.
 	APIURL string `env:"GENESYS_API_URL" is:"origin" unset:"https://api.REGION" example:"https://api.mypurecloud.ie"`
@@ -175,7 +175,7 @@ func (c Config) GroupID() string {
 
 // Hosts are the addresses of the API and of the login.
 func (g Genesys) Hosts() (api, login string) {
-	api, login, _ = genesys.RegionURLs(g.Region) // both were set where there is no region
+	api, login = genesys.RegionURLs(g.Region) // both were set where there is no region
 	return cmp.Or(g.APIURL, api), cmp.Or(g.LoginURL, login)
 }
 

@@ -3,7 +3,7 @@
 package main
 
 var variableDocs = map[string]string{
-	"GENESYS_REGION":                "The region gives the hosts of the API and of the login.",
+	"GENESYS_REGION":                "The region's domain gives the hosts of the API and of the login. One that is not known is taken, with a warning.",
 	"GENESYS_API_URL":               "The API's address, instead of the region's.",
 	"GENESYS_LOGIN_URL":             "The login's address, instead of the region's.",
 	"GENESYS_CLIENT_ID":             "The OAuth client's id.",
