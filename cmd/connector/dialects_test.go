@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -11,10 +12,18 @@ import (
 
 // services is an organisation that is read by service.
 func services(t *testing.T, dialects ...sandbox.Dialect) *scene {
+	return servicesOf(t, nil, func(o *sandbox.Options) {
+		o.Dialects = dialects
+		o.WholeRealtime = true // for a connector that is told to read realtime alone
+	})
+}
+
+// servicesOf is an organisation whose dialect realtime lacks services and entity types.
+func servicesOf(t *testing.T, brokers []string, change func(*sandbox.Options)) *scene {
 	o := unlimited()
-	o.Dialects, o.Odd, o.OtherTypes = dialects, -1, -1
-	o.WholeRealtime = true // with auto, realtime alone reads the services that it has
-	s := newScene(t, nil, o)
+	o.Dialects, o.Odd, o.OtherTypes = []sandbox.Dialect{sandbox.Query, sandbox.Realtime}, -1, -1
+	change(&o)
+	s := newScene(t, brokers, o)
 	s.env["BACKFILL_FROM"] = "3h"
 	return s
 }
@@ -60,24 +69,27 @@ func TestAnotherDialectPublishesNothingTwice(t *testing.T) {
 	}
 }
 
+// Where one query asks for all services a new one needs no look; where each is
+// asked for, one a minute.
 func TestNewServiceIsReadWithoutRestart(t *testing.T) {
-	s := services(t, sandbox.Query, sandbox.Realtime)
-	s.history()
-	s.env["GENESYS_AUDIT_API"] = "auto"
-	a, _ := s.start(func(a *app) { a.lookForServices = 500 * time.Millisecond })
-	s.published(60 * time.Second)
-	before := a.Snapshot().Streams
-	event := sandbox.Raw{At: time.Now(), Service: "Quantum", EntityType: "Qubit", Action: "Entangle"}
-	event.Body = []byte(`{"auditId":"0b5a9cf2-3f5e-4d1a-9d53-5f4a3ad3b2c1","timestamp":"` + event.At.UTC().Format(time.RFC3339Nano) + `"}`)
-	event.Query = []byte(`{"id":"0b5a9cf2-3f5e-4d1a-9d53-5f4a3ad3b2c1","eventDate":"` + event.At.UTC().Format(time.RFC3339Nano) + `","serviceName":"Quantum"}`)
-	if _, err := s.world.Org.EmitRaw(event); err != nil {
-		t.Fatal(err)
-	}
-	s.published(60 * time.Second)
-	after := a.Snapshot().Streams
-	has := func(list []string) bool { return slices.Contains(list, "auto:Quantum") }
-	if has(names(before)) || !has(names(after)) {
-		t.Errorf("streams before %v, after %v", names(before), names(after))
+	for _, each := range []bool{false, true} {
+		t.Run(fmt.Sprintf("a query each %t", each), func(t *testing.T) {
+			s := servicesOf(t, nil, func(o *sandbox.Options) { o.RequireService = each })
+			s.history()
+			s.env["GENESYS_AUDIT_API"] = "auto"
+			a, _ := s.start(func(a *app) { a.lookForServices = 500 * time.Millisecond })
+			s.published(60 * time.Second)
+			event := sandbox.Raw{At: time.Now(), Service: "Quantum", EntityType: "Qubit", Action: "Entangle"}
+			event.Body = []byte(`{"auditId":"0b5a9cf2-3f5e-4d1a-9d53-5f4a3ad3b2c1","timestamp":"` + event.At.UTC().Format(time.RFC3339Nano) + `"}`)
+			event.Query = []byte(`{"id":"0b5a9cf2-3f5e-4d1a-9d53-5f4a3ad3b2c1","eventDate":"` + event.At.UTC().Format(time.RFC3339Nano) + `","serviceName":"Quantum"}`)
+			if _, err := s.world.Org.EmitRaw(event); err != nil {
+				t.Fatal(err)
+			}
+			s.published(60 * time.Second)
+			if list := names(a.Snapshot().Streams); slices.Contains(list, "query:Quantum") != each || slices.Contains(list, "query:*") == each {
+				t.Errorf("streams %v", list)
+			}
+		})
 	}
 }
 
