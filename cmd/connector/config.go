@@ -65,6 +65,8 @@ type Genesys struct {
 	Services []string `env:"GENESYS_SERVICES" is:"services" unset:"all" example:"Routing,PeoplePermissions"`
 	// The services that `realtime` is asked for every POLL_INTERVAL, whatever the limit. The others share what is left, those with news more often.
 	Priority []string `env:"GENESYS_PRIORITY_SERVICES,default=PeoplePermissions" is:"services" example:"PeoplePermissions,Directory"`
+	// Whether names are looked up of users, roles, groups, queues, divisions and OAuth clients that an event has by id only. Each kind needs a view permission; without it that kind stays ids, and `check` says which one it is.
+	Names bool `env:"GENESYS_NAMES,default=true"`
 	// How far back the API holds events. What is older is never asked for.
 	Retention time.Duration `env:"GENESYS_RETENTION" min:"1h" max:"7300d" unset:"180d (auditlogs), 365d (query), 14d (realtime)" example:"180d"`
 	// The limit that the organisation (or the client) has, as requests per time.
