@@ -378,11 +378,12 @@ func (p *pacer) step(f *familyState, now time.Time) time.Duration {
 // tail. There must be one.
 func (p *pacer) pick(open func(*waiter) bool) *waiter {
 	turn, at := -1, 0
+	tail := slices.IndexFunc(p.queue[audit.Tail], open) >= 0
 	p.row++
 	for i, q := range p.queue {
 		first := slices.IndexFunc(q, open)
 		switch {
-		case first < 0, turn == int(audit.Tail) && i == int(audit.Lookup):
+		case first < 0, tail && i == int(audit.Lookup):
 		case turn < 0:
 			turn, at = i, first
 			if p.row <= inARow {

@@ -50,8 +50,8 @@ const (
 	offFor        = time.Hour      // after a refusal
 	staleAfter    = 24 * time.Hour // a user's name is looked up again, and used meanwhile
 
-	// Bounds of the memory. With names of the greatest length it comes to some 40 MB,
-	// with usual ones to a fifth of that; see BenchmarkMemory.
+	// Bounds of the memory. Full, with names of a usual length, it takes 20 MiB, with
+	// names of the greatest length 50 MiB: BenchmarkMemory.
 	mostUsers     = 32_768
 	mostStrangers = 8_192  // ids that are no user's
 	mostListed    = 20_000 // of each kind
