@@ -64,11 +64,17 @@ func wrongConfiguration(err error) error {
 func newSandbox() *cobra.Command {
 	var o sandbox.ServerOptions
 	var broker int
+	var realistic bool
 	c := &cobra.Command{
 		Use: "sandbox", Short: "Serve the simulated organisation alone", Hidden: true, Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if broker >= 0 {
 				o.Broker = &sandbox.BrokerOptions{Port: broker}
+			}
+			if realistic {
+				seed, latency := o.Seed, o.Latency
+				o.Options = sandbox.Realistic(seed)
+				o.Latency = latency
 			}
 			o.Ready = c.OutOrStdout()
 			return sandbox.Serve(c.Context(), o)
@@ -81,6 +87,7 @@ func newSandbox() *cobra.Command {
 	f.IntVar(&o.History, "history", 500, "events that happened before the start")
 	f.DurationVar(&o.HistorySpan, "span", 24*time.Hour, "during which they happened")
 	f.Float64Var(&o.Rate, "rate", 1, "audit events per second")
+	f.BoolVar(&realistic, "realistic", false, "without dialect auditlogs, with slow queries, files and limits as live organisations have them")
 	f.DurationVar(&o.Latency, "latency", 0, "of every answer")
 	return c
 }

@@ -1,4 +1,4 @@
-//go:build kafka && upgrade
+//go:build upgrade
 
 package main
 

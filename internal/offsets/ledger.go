@@ -36,7 +36,8 @@ type Ledger struct {
 	Forgotten time.Time
 	// Kept is the instant before which ids were tombstoned by anybody while those
 	// that this stream needs were kept. Another ledger whose Forgotten is later may
-	// have forgotten them.
+	// have forgotten them. It is zero once ids were tombstoned while nobody read this
+	// stream.
 	Kept time.Time
 }
 

@@ -188,6 +188,9 @@ func (p *Poller) advance(b *stepBuilder) {
 		e := &b.step.Events[i]
 		p.ids.Add(e.Event.ID, e.Remember)
 		delete(p.refused, e.Event.ID)
+		for _, r := range p.repairs {
+			delete(r.missing, e.Event.ID)
+		}
 		if e.from.compare {
 			p.sooner.publish(e.Event.ID, e.from.read.Preview != "")
 		}

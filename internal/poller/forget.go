@@ -77,7 +77,25 @@ func (b *stepBuilder) forget(n int) (more bool) {
 			return l
 		})
 	}
+	for stream := range p.Ledgers() {
+		if _, heeded := horizons[stream]; !heeded {
+			b.unheed(stream)
+		}
+	}
 	return len(b.step.Forget)-before >= n
+}
+
+// unheed enters in the ledger of a stream that nobody reads that ids were forgotten
+// which it may need. That others' Forgotten is later than its Kept does not tell: by
+// a slower clock they forget what is older than what was forgotten when it was read.
+func (b *stepBuilder) unheed(stream string) {
+	if b.ledger(stream).Kept.IsZero() {
+		return
+	}
+	b.change(stream, func(l offsets.Ledger) offsets.Ledger {
+		l.Kept = time.Time{}
+		return l
+	})
 }
 
 // beginForgetting keeps readings that are planned from now on out of what is being

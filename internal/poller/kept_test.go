@@ -183,6 +183,45 @@ func TestIDsOfAFilterThatWasNotDoneAreKept(t *testing.T) {
 	})
 }
 
+// While a stream is away another one forgets what it needs, by a clock that is
+// slower: to an instant that is older than what was forgotten when it left.
+func TestIDsForgottenByASlowerClockAreReadBack(t *testing.T) {
+	for name, other := range map[string]string{"a rewound ledger": "bb", "a new ledger": "another"} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 10*time.Hour, func(b *bench) {
+				b.free = 0
+				old := b.start.Add(-9 * time.Hour)
+				b.api.events["bb"] = nil
+				for i := range 20 {
+					b.api.add(stream, fmt.Sprint("tied", i), old, old)
+				}
+				b.api.add(stream, "swept", b.start.Add(50*time.Minute), b.start)
+				b.kafka.refuse["tied10"] = true
+				b.lead(2 * time.Hour)
+				left := b.ledger()
+				if len(left.Gaps) != 1 {
+					t.Fatalf("the case needs a gap: %+v", left)
+				}
+				clear(b.kafka.refuse)
+				events := b.api.events[stream]
+				b.api.events = map[string][]*shownEvent{"bb": nil}
+				if other != "bb" {
+					b.api.events[other] = events
+				}
+				b.api.skew = -30 * time.Minute
+				b.lead(5 * time.Minute)
+				now := b.kafka.ledgers[other].Forgotten
+				if _, known := b.kafka.seen["tied0"]; known || !now.After(old) || !now.Before(left.Forgotten) {
+					t.Fatalf("remembered: %v; forgotten up to %s, and before up to %s: the case shows nothing", known, now, left.Forgotten)
+				}
+				b.api.events, b.api.skew = map[string][]*shownEvent{stream: events, "bb": nil}, 0
+				b.lead(5 * time.Minute) // Commit complains of what comes twice
+				b.kafka.complete(b.api, b.start.Add(-10*time.Hour), b.start, 10*time.Hour)
+			})
+		})
+	}
+}
+
 // onlyFirstPage fails readings that hold an instant, behind their first page.
 type onlyFirstPage struct {
 	Source

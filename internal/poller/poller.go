@@ -159,11 +159,13 @@ type Poller struct {
 
 	// urgent carries the tail, bulk everything else that was read, tasks what comes
 	// with no page, and tokens refresh tokens, which wait for nothing, to the one
-	// goroutine that commits (commit.go). It alone touches ids, refused, waiting, sooner and recalling.
+	// goroutine that commits (commit.go). It alone touches ids, refused, repairs, waiting,
+	// sooner and recalling.
 	urgent, bulk  chan *delivery
 	tasks, tokens chan task
 	ids           *offsets.IDs
 	refused       map[string][]string // by the id of an event that a topic refused: streams whose ledger has the gap
+	repairs       map[string]*repair  // by request: those under way
 	waiting       []task              // tokens that were rejected and are to be written first
 	sooner        sooner              // which dialect shows events first
 	recalling     int                 // recalls under way: nothing is forgotten while it is not 0
@@ -187,7 +189,8 @@ func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.Stat
 	p := &Poller{
 		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
 		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task), tokens: make(chan task),
-		ids: state.IDs, refused: make(map[string][]string), rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged,
+		ids: state.IDs, refused: make(map[string][]string), repairs: make(map[string]*repair),
+		rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged,
 		ledgers: state.Ledgers, readings: make(map[*reading]struct{}), forgetting: make(map[string]time.Time), progress: make(map[string]Progress),
 		token: state.Token,
 	}

@@ -92,8 +92,7 @@ func (x repairPiece) halves() []repairPiece {
 	return []repairPiece{{stream: x.stream, interval: older, backoff: newBackoff()}, {stream: x.stream, interval: newer, backoff: newBackoff()}}
 }
 
-// repair is the ids that verify found missing. It belongs to the committer once
-// reading has begun.
+// repair is the ids that verify found missing. It belongs to the committer.
 type repair struct {
 	missing map[string]bool // ids that are still to be published
 	// forced are those of them that the memory takes for published: it knew them
@@ -154,8 +153,9 @@ func (q *request) want(time.Time) (*job, time.Time) {
 }
 
 // search finds which events of a repair the raw topic lacks. This replica alone
-// writes there, so what is missing stays so until it publishes it: nothing can
-// come out twice.
+// writes there, so what is missing stays so until it publishes it, in the repair or
+// otherwise, which the committer notes from before the topic is read: it may be
+// forgotten again before the repair comes to it.
 func (q *request) search(time.Time) (*job, time.Time) {
 	p := q.p
 	work := &repair{missing: make(map[string]bool), forced: make(map[string]bool)}
@@ -173,6 +173,7 @@ func (q *request) search(time.Time) (*job, time.Time) {
 	return &job{ended: q.then(q.piece), run: func(ctx context.Context) error {
 		// What the memory knows now was committed before the raw topic is read.
 		err := p.do(ctx, func(*stepBuilder) {
+			p.repairs[q.id] = work
 			for id := range work.missing {
 				work.forced[id] = p.ids.Has(id)
 			}
@@ -180,9 +181,20 @@ func (q *request) search(time.Time) (*job, time.Time) {
 		if err != nil {
 			return err
 		}
-		return p.archive.Each(ctx, func(id string, _ time.Time, _ bool) error {
-			delete(work.missing, id)
+		found := make(map[string]bool)
+		err = p.archive.Each(ctx, func(id string, _ time.Time, _ bool) error {
+			if _, asked := work.forced[id]; asked { // nobody changes it any more
+				found[id] = true
+			}
 			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return p.do(ctx, func(*stepBuilder) {
+			for id := range found {
+				delete(work.missing, id)
+			}
 		})
 	}}, time.Time{}
 }
@@ -204,7 +216,10 @@ func (q *request) piece(now time.Time) (*job, time.Time) {
 	}
 	return &job{ended: q.then(q.gone), run: func(ctx context.Context) error {
 		q.p.log.Info("repair is done", zap.String("request", q.id), zap.Int("asked", len(q.IDs)), zap.Int("pieces_not_read", q.unread))
-		return q.p.do(ctx, func(b *stepBuilder) { b.step.Done = append(b.step.Done, q.id) })
+		return q.p.do(ctx, func(b *stepBuilder) {
+			delete(q.p.repairs, q.id)
+			b.step.Done = append(b.step.Done, q.id)
+		})
 	}}, time.Time{}
 }
 

@@ -107,3 +107,50 @@ type noArchive struct{}
 func (noArchive) Each(context.Context, func(string, time.Time, bool) error) error {
 	return errors.New("the raw topic cannot be read")
 }
+
+// What a repair is asked for may be published meanwhile by the backfill, and be
+// forgotten again before the repair comes to it.
+func TestRepairPublishesNothingThatWasPublishedMeanwhile(t *testing.T) {
+	inBubble(t, 10*time.Hour, func(b *bench) {
+		b.free = 0
+		at, from := b.start.Add(-8*time.Hour), b.start.Add(-9*time.Hour-30*time.Minute)
+		b.api.add(stream, "e", at, at)
+		fails := true
+		src := &faulty{b.api, func(r audit.Read) error {
+			switch {
+			case r.Interval.From.Equal(from): // the repair's first piece; "e" is in its second
+				time.Sleep(time.Minute)
+			case r.Interval.Contains(at) && fails:
+				return errPage
+			case r.Interval.Contains(at): // the raw topic is searched before that
+				time.Sleep(time.Second)
+			}
+			return nil
+		}}
+		b.during(src, 10*time.Second, func() {
+			if l := b.ledger(); l.Wanted.Length() > time.Hour || !l.Wanted.Contains(at) {
+				t.Fatalf("wanted is %v: the case shows nothing", l.Wanted)
+			}
+		})
+		fails = false
+		b.kafka.requests = map[string]offsets.Request{"r": {}}
+		ctx, stop := context.WithTimeout(b.Context(), 5*time.Minute)
+		defer stop()
+		p := New(b.cfg, src, b.kafka, b.kafka, b.kafka.load(), b.stats)
+		b.tune(p)
+		p.Request("r", offsets.Request{Kind: offsets.KindRepair, From: from, To: b.start.Add(-7 * time.Hour), IDs: []string{"e"}})
+		time.AfterFunc(50*time.Second, func() {
+			b.kafka.mu.Lock()
+			defer b.kafka.mu.Unlock()
+			if _, known := b.kafka.seen["e"]; known || b.kafka.published["e"] != 1 {
+				t.Errorf("published %d times, remembered: %v: the case shows nothing", b.kafka.published["e"], known)
+			}
+		})
+		if err := p.Run(ctx); err != nil { // Commit complains of what comes twice
+			t.Fatal(err)
+		}
+		if len(b.kafka.requests) > 0 {
+			t.Errorf("requests that never end: %v", b.kafka.requests)
+		}
+	})
+}

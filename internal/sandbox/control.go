@@ -22,6 +22,7 @@ import (
 //	POST   /sandbox/late        {"probability":0.3,"min":"1s","max":"1m"}: Lateness from now on
 //	POST   /sandbox/credentials {"clientId","clientSecret"}: from now on
 //	DELETE /sandbox/tokens      ends all access tokens
+//	POST   /sandbox/names       {"listing":"roles","id","name"}: SetName
 //	POST   /sandbox/permissions {"forbid":["authorization:role:view"],"allow":[…]}: from now on
 func (o *Org) controls() {
 	o.mux.HandleFunc("GET /sandbox/truth", o.controlTruth)
@@ -34,6 +35,7 @@ func (o *Org) controls() {
 	o.mux.HandleFunc("POST /sandbox/late", o.controlLate)
 	o.mux.HandleFunc("POST /sandbox/credentials", o.controlCredentials)
 	o.mux.HandleFunc("POST /sandbox/permissions", o.controlPermissions)
+	o.mux.HandleFunc("POST /sandbox/names", o.controlNames)
 	o.mux.HandleFunc("DELETE /sandbox/tokens", func(w http.ResponseWriter, _ *http.Request) { o.ExpireTokens() })
 }
 
@@ -221,6 +223,16 @@ func (o *Org) controlPermissions(w http.ResponseWriter, r *http.Request) {
 	o.Forbid(p.Forbid...)
 	if len(p.Allow) > 0 { // without a name it is all of them
 		o.Allow(p.Allow...)
+	}
+}
+
+func (o *Org) controlNames(w http.ResponseWriter, r *http.Request) {
+	var n struct {
+		Listing  Endpoint
+		ID, Name string
+	}
+	if understood(w, json.NewDecoder(r.Body).Decode(&n)) {
+		o.SetName(n.Listing, n.ID, n.Name)
 	}
 }
 

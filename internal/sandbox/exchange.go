@@ -22,6 +22,7 @@ type call struct {
 	fault    *Fault // nil: all goes well
 	org      *Org
 	asks     *scope // see scopeOf
+	atOnce   int64  // requests of dialect realtime under way when it came, with it; 0 for others
 
 	correlation string // the answer's ININ-Correlation-Id, "" where it has none
 }
@@ -50,7 +51,7 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request, endpoint Endpoint, r
 	c.sent, _ = io.ReadAll(io.LimitReader(r.Body, maxRequestBody))
 	o.journal.reveal(c.now.UnixMilli())
 	if endpoint == EndpointRealtime {
-		o.flying.Add(1)
+		c.atOnce = o.flying.Add(1)
 		defer o.flying.Add(-1)
 	}
 	pause(r.Context(), o.options.Latency)
@@ -67,7 +68,7 @@ func (o *Org) decide(c *call, respond func(*call) *answer) *answer {
 	if refusal != nil {
 		return refusal
 	}
-	if o.crowded(c.endpoint) {
+	if o.crowded(c) {
 		o.stats.violate(func(v *Violations) { v.OverLimit++ })
 		return tooMany("1").merge(quota)
 	}

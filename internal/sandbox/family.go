@@ -61,8 +61,8 @@ func (o *Org) admit(c *call) (quota http.Header, refusal *answer) {
 	return quota, nil
 }
 
-// crowded reports whether more requests of dialect realtime are under way than
-// are taken at once.
-func (o *Org) crowded(endpoint Endpoint) bool {
-	return endpoint == EndpointRealtime && o.options.InFlight > 0 && o.flying.Load() > int64(o.options.InFlight)
+// crowded reports whether a request is one more of dialect realtime than are
+// taken at once.
+func (o *Org) crowded(c *call) bool {
+	return o.options.InFlight > 0 && c.atOnce > int64(o.options.InFlight)
 }

@@ -94,17 +94,53 @@ const (
 
 // nameRoutes are the listings.
 func (o *Org) nameRoutes() {
-	listing := func(path string, endpoint Endpoint, all func() []object) {
-		o.handle("GET "+path, endpoint, "", func(c *call) *answer { return listed(c, path, all()) })
+	listing := func(path string, endpoint Endpoint, all []object) {
+		o.handle("GET "+path, endpoint, "", func(c *call) *answer { return listed(c, path, o.renamed(endpoint, all)) })
 	}
 	w := o.world
 	o.handle("GET /api/v2/users", EndpointUsers, "", o.users)
 	o.handle("GET /api/v2/users/{id}", EndpointUser, "", o.user)
-	listing("/api/v2/authorization/roles", EndpointRoles, func() []object { return w.roles })
-	listing("/api/v2/groups", EndpointGroups, func() []object { return w.groups })
-	listing("/api/v2/authorization/divisions", EndpointDivisions, func() []object { return w.divisions })
-	listing("/api/v2/oauth/clients", EndpointClients, func() []object { return w.clients })
-	listing("/api/v2/routing/queues", EndpointQueues, func() []object { return w.queues })
+	listing("/api/v2/authorization/roles", EndpointRoles, w.roles)
+	listing("/api/v2/groups", EndpointGroups, w.groups)
+	listing("/api/v2/authorization/divisions", EndpointDivisions, w.divisions)
+	listing("/api/v2/oauth/clients", EndpointClients, w.clients)
+	listing("/api/v2/routing/queues", EndpointQueues, w.queues)
+}
+
+// names are those that were given after the start.
+type names struct {
+	mu    sync.Mutex
+	given map[Endpoint][]object // of id and name
+}
+
+// SetName renames what a listing (EndpointUsers, EndpointRoles …) has under an id,
+// or puts something new there.
+func (o *Org) SetName(listing Endpoint, id, name string) {
+	o.names.mu.Lock()
+	defer o.names.mu.Unlock()
+	if o.names.given == nil {
+		o.names.given = map[Endpoint][]object{}
+	}
+	o.names.given[listing] = append(o.names.given[listing], obj("id", id, "name", name))
+}
+
+// renamed is a listing with the names that were given since.
+func (o *Org) renamed(listing Endpoint, all []object) []object {
+	o.names.mu.Lock()
+	defer o.names.mu.Unlock()
+	if len(o.names.given[listing]) == 0 {
+		return all
+	}
+	all = slices.Clone(all)
+	for _, given := range o.names.given[listing] {
+		i := slices.IndexFunc(all, func(o object) bool { return o.get("id") == given.get("id") })
+		if i < 0 {
+			all = append(all, given.with("state", "active"))
+			continue
+		}
+		all[i] = all[i].with("name", given.get("name"))
+	}
+	return all
 }
 
 // users is GET /api/v2/users: without ?state those that are active, as the SDK
@@ -113,7 +149,7 @@ func (o *Org) users(c *call) *answer {
 	state := c.URL.Query().Get("state")
 	setDefault(&state, "active")
 	var found []object
-	for _, u := range o.world.users {
+	for _, u := range o.renamed(EndpointUsers, o.world.users) {
 		if state == "any" || u.get("state") == state {
 			found = append(found, u)
 		}
@@ -123,11 +159,12 @@ func (o *Org) users(c *call) *answer {
 
 // user is GET /api/v2/users/{id}: a deleted one is still served, and says so.
 func (o *Org) user(c *call) *answer {
-	i := slices.IndexFunc(o.world.users, func(u object) bool { return u.get("id") == c.PathValue("id") })
+	users := o.renamed(EndpointUsers, o.world.users)
+	i := slices.IndexFunc(users, func(u object) bool { return u.get("id") == c.PathValue("id") })
 	if i < 0 {
 		return failure(http.StatusNotFound, "not.found", "The user "+c.PathValue("id")+" was not found.")
 	}
-	return document(o.world.users[i])
+	return document(users[i])
 }
 
 // listed is a page of a listing: of all there is, or of those with the ids that

@@ -97,6 +97,28 @@ func TestUsersByID(t *testing.T) {
 	}
 }
 
+// Things are renamed, and new ones come, while somebody reads their names.
+func TestNamesChange(t *testing.T) {
+	c := serveOrg(t, Options{Seed: 1})
+	role, user := c.org.world.roles[0].get("id").(string), c.org.world.people[0].id
+	before := c.names("/api/v2/authorization/roles?pageSize=100", 200).Total
+	c.org.SetName(EndpointRoles, role, "Owner")
+	c.org.SetName(EndpointUsers, user, "Aisha Married")
+	if r := c.do("POST", "/sandbox/names", []byte(`{"listing":"roles","id":"r-new","name":"Breach"}`), nil); r.status != 200 {
+		t.Fatal(r.status, string(r.body))
+	}
+	for path, want := range map[string]string{
+		"/api/v2/authorization/roles?id=" + role: "Owner", "/api/v2/authorization/roles?id=r-new": "Breach", "/api/v2/users?id=" + user: "Aisha Married",
+	} {
+		if l := c.names(path, 200); len(l.Entities) != 1 || l.Entities[0].Name != want {
+			t.Errorf("%s: %+v, want %s", path, l.Entities, want)
+		}
+	}
+	if n := c.names("/api/v2/authorization/roles?pageSize=100", 200).Total; n != before+1 {
+		t.Errorf("%d roles after one came to %d", n, before)
+	}
+}
+
 // Each listing needs its own permission, which can be taken and given at any time.
 func TestNamesNeedPermissions(t *testing.T) {
 	c := serveOrg(t, Options{Seed: 1, Forbidden: []string{PermissionRoles}})

@@ -137,6 +137,7 @@ type Org struct {
 
 	taxonomy    *vocabulary
 	permissions permissions
+	names       names
 
 	auditlogsLimit, platformLimit *limiter
 	families                      map[Family]*limiter

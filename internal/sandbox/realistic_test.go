@@ -105,10 +105,6 @@ func share(list []auditEvent, of, is func(auditEvent) bool) float64 {
 	return float64(some) / float64(max(all, 1))
 }
 
-func ofService(name string) func(auditEvent) bool {
-	return func(e auditEvent) bool { return e.ServiceName == name }
-}
-
 func bySystem(e auditEvent) bool { return e.Level == "SYSTEM" }
 
 // The organisation speaks in the names of the vendor's SDK, in its mappings and
@@ -121,7 +117,7 @@ func TestNamesAreThoseOfTheSDK(t *testing.T) {
 			t.Errorf("%s is none of the SDK's %s", name, title)
 		}
 	}
-	o, events := history(t, Options{Seed: 1, Noise: -1}, 20_000)
+	o, events := history(t, Options{Seed: 1, Noise: -1}, 10_000)
 	mapping := newVocabulary(&world{}, false).all() // without what scenes add
 	for service, types := range mapping {
 		known("services", service)
@@ -153,7 +149,7 @@ func TestNamesAreThoseOfTheSDK(t *testing.T) {
 // entity types or actions there, and what they lack realtime neither shows nor counts.
 func TestRealtimeIsNotAllOfIt(t *testing.T) {
 	c := serveOrg(t, Options{Seed: 1, Odd: -1})
-	c.org.Backfill(10_000, noon.Add(-time.Hour), noon)
+	c.org.Backfill(5_000, noon.Add(-time.Hour), noon)
 	all, fast := c.query("GET", "/servicemapping", nil, 200), c.query("GET", "/realtime/servicemapping", nil, 200)
 	if len(all.Services) != 58 || len(fast.Services) != 46 {
 		t.Errorf("%d services in the query mapping, %d in realtime's", len(all.Services), len(fast.Services))
@@ -217,7 +213,7 @@ func TestRealtimeIsNotAllOfIt(t *testing.T) {
 // A role grant is three ids in the entity's name and nothing else, and four of
 // five are by nobody.
 func TestGrantsAreTriplesAndNothingElse(t *testing.T) {
-	o, events := history(t, Options{Seed: 1, Noise: -1}, 30_000)
+	o, events := history(t, Options{Seed: 1, Noise: -1}, 10_000)
 	users, groups, roles := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	collect := func(into map[string]bool, list []object) {
 		for _, thing := range list {
@@ -299,7 +295,7 @@ func TestEmptyIsNotAbsent(t *testing.T) {
 
 // Most of the volume is synchronisation: users of whom only the version changed.
 func TestMostIsNoise(t *testing.T) {
-	_, events := history(t, Options{Seed: 1}, 20_000)
+	_, events := history(t, Options{Seed: 1}, 12_000)
 	noise := func(e auditEvent) bool {
 		return e.kind() == "Directory/User Update" && bySystem(e) && e.key() == "version" && len(e.Context) == 0
 	}
@@ -375,7 +371,7 @@ func TestGroupMembersAreThreeEvents(t *testing.T) {
 
 // Members of queues stand in the name of a property, with literal values.
 func TestQueueMembersAreInTheKey(t *testing.T) {
-	_, events := history(t, Options{Seed: 1, Noise: -1}, 10_000)
+	_, events := history(t, Options{Seed: 1, Noise: -1}, 4_000)
 	found := map[string]int{}
 	for _, e := range events {
 		if e.ServiceName != "ContactCenter" || !strings.HasPrefix(e.Action, "Member") {
@@ -400,7 +396,7 @@ func TestQueueMembersAreInTheKey(t *testing.T) {
 
 // Everybody whom live organisations show acts here, too.
 func TestWhoActs(t *testing.T) {
-	o, events := history(t, Options{Seed: 1, Noise: -1, OtherTypes: 0.1}, 20_000)
+	o, events := history(t, Options{Seed: 1, Noise: -1, OtherTypes: 0.1}, 8_000)
 	w := o.world
 	clients := map[string]bool{}
 	for _, c := range w.clients {
