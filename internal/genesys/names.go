@@ -117,8 +117,8 @@ func (c *Client) UserNames(ctx context.Context, ids []string, add func(id, name 
 
 // userName adds the name of one user.
 func (c *Client) userName(ctx context.Context, id string, add func(id, name string)) error {
-	req := &request{op: "GET " + usersPath + "/{id}", method: http.MethodGet, path: usersPath + "/" + url.PathEscape(id), purpose: audit.Lookup, attempts: 1}
-	a, err := c.ask(ctx, req, func(a *answer) error {
+	req := &request{op: "GET " + usersPath + "/{id}", method: http.MethodGet, path: usersPath + "/" + url.PathEscape(id), purpose: audit.Lookup}
+	a, err := c.lookUp(ctx, req, func(a *answer) error {
 		_, err := a.document()
 		return err
 	})
@@ -133,8 +133,8 @@ func (c *Client) userName(ctx context.Context, id string, add func(id, name stri
 // namesPage asks for a page of a listing.
 func (c *Client) namesPage(ctx context.Context, kind audit.Kind, query url.Values, take func(*answer)) error {
 	path := listings[kind].path
-	req := &request{op: "GET " + path, method: http.MethodGet, path: path, query: query, purpose: audit.Lookup, attempts: 1}
-	a, err := c.ask(ctx, req, func(a *answer) error {
+	req := &request{op: "GET " + path, method: http.MethodGet, path: path, query: query, purpose: audit.Lookup}
+	a, err := c.lookUp(ctx, req, func(a *answer) error {
 		_, err := a.entities()
 		return err
 	})
@@ -147,6 +147,20 @@ func (c *Client) namesPage(ctx context.Context, kind audit.Kind, query url.Value
 	take(a)
 	a.free()
 	return nil
+}
+
+// lookUp sends a request once: who asks for names asks again when it likes, and does
+// something else meanwhile.
+func (c *Client) lookUp(ctx context.Context, req *request, check func(*answer) error) (*answer, error) {
+	a, err := c.send(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(a); err != nil {
+		a.free()
+		return nil, fmt.Errorf("%s: %w", req.op, err)
+	}
+	return a, nil
 }
 
 // forbidden makes a refusal one of a kind of names: what the client says of it is

@@ -214,3 +214,31 @@ func TestLookupsNeverGoPastTheTail(t *testing.T) {
 		}
 	})
 }
+
+// A lookup that is refused holds no reading back, unless the server says that nothing
+// is left of the limit of all.
+func TestRefusedLookupHoldsNoReading(t *testing.T) {
+	for remaining, held := range map[int]bool{200: false, 0: true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPacer(RateLimit{300, time.Minute}, 0.7, 10, 0)
+			one := func(f family, purpose audit.Purpose, remaining int, o outcome) time.Duration {
+				began := time.Now()
+				turn, err := p.wait(t.Context(), f, purpose)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.limit = limitReport{known: true, allowed: 300, remaining: remaining, reset: 10 * time.Second}
+				p.done(turn, o)
+				return time.Since(began)
+			}
+			one(realtimeFamily, audit.Tail, 200, outcome{status: 200})
+			one(namesFamily, audit.Lookup, remaining, outcome{status: 429, retryAfter: 20 * time.Second, hasRetry: true})
+			if waited := one(realtimeFamily, audit.Tail, 200, outcome{status: 200}); held != (waited > 15*time.Second) {
+				t.Errorf("%d remaining: a poll waits %s", remaining, waited)
+			}
+			if waited := one(namesFamily, audit.Lookup, 200, outcome{status: 200}); !held && waited < 19*time.Second {
+				t.Errorf("the next lookup waits %s", waited)
+			}
+		})
+	}
+}

@@ -164,7 +164,10 @@ func (p *pacer) done(turn uint64, o outcome) {
 	switch {
 	case o.status == 429:
 		pause := f.refused(turn, p.seq, o)
-		p.hold(now.Add(pause), func(x family) bool { return p.countsFor(f, x) })
+		// Nobody reads less because a lookup of names was refused, unless the server says
+		// that nothing is left of the limit of all.
+		alone := f.name == namesFamily && !(o.limit.known && o.limit.remaining < stopBelow)
+		p.hold(now.Add(pause), func(x family) bool { return x == f.name || !alone && p.countsFor(f, x) })
 	case o.status != 0 && turn > f.refusedSeq:
 		f.refusals = 0
 	}
