@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"genesys-audit-connector/internal/audit"
 )
 
 // typicalEvent is an update of a queue in dialect auditlogs, about 1.1 kB, with
@@ -45,6 +47,20 @@ func benchmarkEvent(b *testing.B, text string) {
 		for i := range meta.Changes {
 			e.Record(i)
 		}
+	}
+}
+
+// BenchmarkAsk is what it takes besides to find out which names an event needs.
+func BenchmarkAsk(b *testing.B) {
+	asker, err := NewAsker()
+	if err != nil {
+		b.Fatal(err)
+	}
+	ev := scan(b, liveEvent)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(liveEvent)))
+	for b.Loop() {
+		asker.Ask(&ev, phoneBook{}, func(audit.Kind, []byte, []byte) {})
 	}
 }
 
