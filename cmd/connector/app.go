@@ -15,6 +15,7 @@ import (
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
 	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/names"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/replica"
@@ -34,6 +35,7 @@ type app struct {
 	producer *txn.Producer
 	source   *genesys.Client
 	stats    *poller.Stats
+	names    *names.Resolver // nil where names are not looked up
 	health   health.Monitor
 	web      *web.Server
 	// lookForServices is how often it looks for new services, which takes a request for each dialect.
@@ -64,6 +66,13 @@ func newApp(cfg Config, log *zap.Logger) (*app, error) {
 	}
 	if a.source, err = a.newSource(log); err != nil {
 		return nil, usageError{err}
+	}
+	if cfg.Genesys.Names {
+		asker, err := codec.NewAsker()
+		if err != nil {
+			return nil, err
+		}
+		a.names = names.New(a.source, asker, log)
 	}
 	a.web = web.New(a, log)
 	return a, nil
@@ -197,11 +206,15 @@ func (a *app) current() *poller.Poller {
 func (a *app) newTerm(state *offsets.State) replica.Term {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var namer poller.Namer
+	if a.names != nil {
+		namer = a.names
+	}
 	a.term = poller.New(poller.Config{
 		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,
 		Hours: a.cfg.Poll.BackfillHours.Hours, BackfillRate: a.source.BackfillRate,
-		StopTimeout: a.cfg.ShutdownTimeout, Health: &a.health, Logger: a.log,
+		StopTimeout: a.cfg.ShutdownTimeout, Namer: namer, Health: &a.health, Logger: a.log,
 	}, a.source, a.sink, a.archive(), state, a.stats)
 	return servicesTerm{a.term, a}
 }
@@ -215,7 +228,12 @@ type servicesTerm struct {
 
 func (t servicesTerm) Run(ctx context.Context) error {
 	looking, cancel := context.WithCancel(ctx)
+	var names sync.WaitGroup
+	defer names.Wait()
 	defer cancel()
+	if t.app.names != nil {
+		names.Go(func() { t.app.names.Run(looking) })
+	}
 	// The poller ends after the look: that may need a login, whose refresh token the poller saves.
 	polling, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	go func() { stop(t.look(looking)) }()

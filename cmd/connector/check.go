@@ -25,7 +25,7 @@ func newCheck() *cobra.Command {
 		Use:   "check",
 		Short: "Look at everything the connector needs, and say what to do",
 		Long: `check looks at everything that "connector run" needs: configuration, hosts, token,
-permission, every service, taxonomy, retention, clock, brokers, SASL, topics, every
+permission, every service, taxonomy, retention, names, clock, brokers, SASL, topics, every
 right in Kafka, the schema registry, and what is left of the rate limit. It says of
 each whether it is as it should be, how long it took to see, and what to do.
 
@@ -125,6 +125,7 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 		API: doctor.API{
 			URL: api, LoginURL: login, Client: client, Notes: notes,
 			Start: a.cfg.Poll.BackfillFrom.Start, Reserve: a.cfg.Genesys.RateReserve,
+			Names: a.cfg.Genesys.Names,
 		},
 		Kafka: doctor.Kafka{
 			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName,

@@ -43,7 +43,7 @@ type Config struct {
 
 // Genesys is the organisation's API and what the connector takes of it.
 type Genesys struct {
-	// The region gives the hosts of the API and of the login.
+	// The region's domain gives the hosts of the API and of the login. One that is not known is taken, with a warning.
 	Region string `env:"GENESYS_REGION" is:"region" example:"mypurecloud.ie"`
 	// The API's address, instead of the region's.
 	APIURL string `env:"GENESYS_API_URL" is:"origin" unset:"https://api.REGION" example:"https://api.mypurecloud.ie"`
@@ -65,6 +65,8 @@ type Genesys struct {
 	Services []string `env:"GENESYS_SERVICES" is:"services" unset:"all" example:"Routing,PeoplePermissions"`
 	// The services that `realtime` is asked for every POLL_INTERVAL, whatever the limit. The others share what is left, those with news more often.
 	Priority []string `env:"GENESYS_PRIORITY_SERVICES,default=PeoplePermissions" is:"services" example:"PeoplePermissions,Directory"`
+	// Whether names are looked up of users, roles, groups, queues, divisions and OAuth clients that an event has by id only. Each kind needs a view permission; without it that kind stays ids, and `check` says which one it is.
+	Names bool `env:"GENESYS_NAMES,default=true"`
 	// How far back the API holds events. What is older is never asked for.
 	Retention time.Duration `env:"GENESYS_RETENTION" min:"1h" max:"7300d" unset:"180d (auditlogs), 365d (query), 14d (realtime)" example:"180d"`
 	// The limit that the organisation (or the client) has, as requests per time.
@@ -175,7 +177,7 @@ func (c Config) GroupID() string {
 
 // Hosts are the addresses of the API and of the login.
 func (g Genesys) Hosts() (api, login string) {
-	api, login, _ = genesys.RegionURLs(g.Region) // both were set where there is no region
+	api, login = genesys.RegionURLs(g.Region) // both were set where there is no region
 	return cmp.Or(g.APIURL, api), cmp.Or(g.LoginURL, login)
 }
 

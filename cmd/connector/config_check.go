@@ -92,6 +92,9 @@ func (c *checker) checkGenesys() {
 			c.warn(v.name + " is http: tokens and secrets cross the network unencrypted")
 		}
 	}
+	if g.Region != "" && !genesys.KnownRegion(g.Region) && (g.APIURL == "" || g.LoginURL == "") {
+		c.warn("GENESYS_REGION=" + g.Region + " is not a region that this version knows; it is taken as it is: the hosts are api." + g.Region + " and login." + g.Region)
+	}
 	if g.API == "auditlogs" && set("GENESYS_SERVICES") {
 		c.warn("GENESYS_SERVICES has no effect with GENESYS_AUDIT_API=auditlogs; GENESYS_FILTER selects there")
 	}

@@ -3,7 +3,7 @@
 package main
 
 var variableDocs = map[string]string{
-	"GENESYS_REGION":                "The region gives the hosts of the API and of the login.",
+	"GENESYS_REGION":                "The region's domain gives the hosts of the API and of the login. One that is not known is taken, with a warning.",
 	"GENESYS_API_URL":               "The API's address, instead of the region's.",
 	"GENESYS_LOGIN_URL":             "The login's address, instead of the region's.",
 	"GENESYS_CLIENT_ID":             "The OAuth client's id.",
@@ -14,6 +14,7 @@ var variableDocs = map[string]string{
 	"GENESYS_FILTER":                "The filter expression of dialect `auditlogs`: conditions `key=value`, joined by commas. Values match exactly, case included.",
 	"GENESYS_SERVICES":              "The services to read with dialects `query` and `realtime`, separated by commas.",
 	"GENESYS_PRIORITY_SERVICES":     "The services that `realtime` is asked for every POLL_INTERVAL, whatever the limit. The others share what is left, those with news more often.",
+	"GENESYS_NAMES":                 "Whether names are looked up of users, roles, groups, queues, divisions and OAuth clients that an event has by id only. Each kind needs a view permission; without it that kind stays ids, and `check` says which one it is.",
 	"GENESYS_RETENTION":             "How far back the API holds events. What is older is never asked for.",
 	"GENESYS_RATE_LIMIT":            "The limit that the organisation (or the client) has, as requests per time.",
 	"GENESYS_RATE_SHARE":            "The most that the connector takes of the limit, evenly spaced. What others are seen to take is left to them.",

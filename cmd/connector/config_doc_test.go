@@ -132,7 +132,7 @@ func remarks(v Variable) (all []string) {
 		all = append(all, fmt.Sprintf("From `%s` to `%s`.", v.min, v.max))
 	}
 	if v.format == "region" {
-		all = append(all, "One of `"+strings.Join(genesys.Regions, "`, `")+"`.")
+		all = append(all, "Known are `"+strings.Join(genesys.Regions, "`, `")+"`.")
 	}
 	if v.Example != "" {
 		all = append(all, "For example `"+v.Example+"`.")

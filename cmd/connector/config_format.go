@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"net"
 	"net/url"
 	"regexp"
@@ -50,29 +49,22 @@ func parseTopic(text string) (string, error) {
 	return topicCharacters(text)
 }
 
-// clouds are the cloud regions in which the regions of Genesys Cloud stand, and
-// by whose names some know them.
-// https://developer.genesys.cloud/platform/api/
-var clouds = map[string]string{
-	"us-east-1": "mypurecloud.com", "us-west-2": "usw2.pure.cloud", "ca-central-1": "cac1.pure.cloud",
-	"eu-west-1": "mypurecloud.ie", "eu-west-2": "euw2.pure.cloud", "eu-central-1": "mypurecloud.de", "eu-central-2": "euc2.pure.cloud",
-	"ap-southeast-2": "mypurecloud.com.au", "ap-northeast-1": "mypurecloud.jp", "ap-northeast-2": "apne2.pure.cloud",
-	"ap-northeast-3": "apne3.pure.cloud", "ap-south-1": "aps1.pure.cloud", "sa-east-1": "sae1.pure.cloud", "me-central-1": "mec1.pure.cloud",
-}
-
-var regionDecoration = regexp.MustCompile(`^(https?://)?((api|login|apps)\.)?|/.*$`)
-
+// parseRegion takes any domain: a region that this version does not know is a new one.
 func parseRegion(text string) (string, error) {
-	if slices.Contains(genesys.Regions, text) {
-		return text, nil
+	const expected = "the domain alone, without https:// and api."
+	name := strings.ToLower(text)
+	if genesys.KnownRegion(name) {
+		return name, nil
 	}
-	expected := "one of " + strings.Join(genesys.Regions, ", ")
-	bare := strings.ToLower(regionDecoration.ReplaceAllString(text, ""))
-	if meant := cmp.Or(clouds[bare], nearest(bare, genesys.Regions, 3)); meant != "" {
-		return "", invalid(expected, "%s is not a region, did you mean %s?", quoted(text), meant)
+	first, _, _ := strings.Cut(name, ".")
+	if !domain.MatchString(name) || slices.Contains([]string{"api", "login", "apps"}, first) {
+		return "", invalid(expected, "%s is not the domain of a region", quoted(text))
 	}
-	return "", invalid(expected, "%s is not a region", quoted(text))
+	return name, nil
 }
+
+// domain has two labels at least (RFC 1123, 2.1).
+var domain = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 
 // parseURL never shows a URL that has a password in it.
 func parseURL(text string, path bool) (string, error) {

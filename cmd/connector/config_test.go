@@ -221,6 +221,9 @@ func TestEveryVariableIsWrongInOneGo(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	tests := map[string]string{
+		"GENESYS_REGION=xyz9.pure.cloud":                                                     "taken as it is: the hosts are api.xyz9.pure.cloud and login.xyz9.pure.cloud",
+		"GENESYS_REGION=MyPureCloud.DEE":                                                     "GENESYS_REGION=mypurecloud.dee is not a region that this version knows",
+		"GENESYS_REGION=edee1.eusc-pure.cloud":                                               "",
 		"GENESYS_API_URL=http://gateway":                                                     "GENESYS_API_URL is http",
 		"GENESYS_AUDIT_API=auditlogs GENESYS_SERVICES=Routing":                               "GENESYS_SERVICES has no effect",
 		"GENESYS_AUDIT_API=query GENESYS_FILTER=type=x":                                      "GENESYS_FILTER has no effect",

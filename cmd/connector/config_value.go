@@ -26,7 +26,7 @@ func (e *valueError) Error() string { return e.what + "; expected " + e.expected
 // describe is the error with an example of the variable's own, unless it lists all that can be.
 func (e *valueError) describe(v Variable) string {
 	example := cmp.Or(v.Example, v.Default)
-	if listed := len(v.OneOf) > 0 || v.kind.Kind() == reflect.Bool || v.format == "region"; listed || example == "" {
+	if listed := len(v.OneOf) > 0 || v.kind.Kind() == reflect.Bool; listed || example == "" {
 		return e.Error()
 	}
 	return e.Error() + ", for example " + example

@@ -86,14 +86,14 @@ func TestNewServiceIsReadWithoutRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.published(60 * time.Second)
-			if list := names(a.Snapshot().Streams); slices.Contains(list, "query:Quantum") != each || slices.Contains(list, "query:*") == each {
+			if list := streamNames(a.Snapshot().Streams); slices.Contains(list, "query:Quantum") != each || slices.Contains(list, "query:*") == each {
 				t.Errorf("streams %v", list)
 			}
 		})
 	}
 }
 
-func names(streams []web.Stream) []string {
+func streamNames(streams []web.Stream) []string {
 	var list []string
 	for _, s := range streams {
 		list = append(list, s.Name)

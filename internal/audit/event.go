@@ -118,8 +118,9 @@ const (
 	Preview                 // the newest events as a dialect shows them that has not all
 	Sweep                   // again, for events that were shown late
 	Backfill                // what was never read: history, downtime, repair
+	Lookup                  // what ids are called; it never goes past the tail
 )
 
 func (p Purpose) String() string {
-	return [...]string{"tail", "preview", "sweep", "backfill"}[p]
+	return [...]string{"tail", "preview", "sweep", "backfill", "names"}[p]
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"genesys-audit-connector/internal/audit"
 )
 
 // typicalEvent is an update of a queue in dialect auditlogs, about 1.1 kB, with
@@ -47,6 +49,25 @@ func benchmarkEvent(b *testing.B, text string) {
 		}
 	}
 }
+
+// BenchmarkAsk is what it takes besides to find out which names an event needs.
+func BenchmarkAsk(b *testing.B) {
+	asker, err := NewAsker()
+	if err != nil {
+		b.Fatal(err)
+	}
+	ev := scan(b, liveEvent)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(liveEvent)))
+	for b.Loop() {
+		asker.Ask(&ev, stranger{}, func(audit.Kind, []byte, []byte) {})
+	}
+}
+
+// stranger knows nobody.
+type stranger struct{}
+
+func (stranger) NameOf(audit.Kind, []byte) (audit.Name, bool) { return audit.Name{}, false }
 
 // BenchmarkHostile is what the worst events take per megabyte.
 func BenchmarkHostile(b *testing.B) {

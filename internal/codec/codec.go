@@ -11,6 +11,7 @@
 //   - Its fields: fields.go. Both shapes (userId, or user.id) give the same record.
 //   - Which part of it tells the changes: changes.go.
 //   - Who came and who went: members.go, siblings.go.
+//   - What ids are called that the event has no name for: names.go.
 //   - The difference of two snapshots: diff.go, on what counts as equal: compare.go.
 //   - The record: record.go, avro.go.
 package codec
@@ -122,6 +123,7 @@ type Encoder struct {
 	mappings *Mappings
 	unmapped tally
 	siblings siblings
+	names    audit.Names // of the step at hand; may be nil
 
 	// Of the event at hand.
 	fields          fields
@@ -137,6 +139,7 @@ type Encoder struct {
 	members, sorted []span // of a group
 	// Names that the context of a grant has; nil where it has none.
 	roleName, memberName []byte
+	found                found // names that the event does not have
 	common               [4][]byte
 	record               []byte
 
@@ -181,6 +184,7 @@ func (e *Encoder) Normalise(ev *audit.Event, at time.Time) Meta {
 	}
 	e.readGrant(&meta)
 	e.readContext(meta.Action)
+	e.lookUp(&meta)
 	meta.Problem = e.collect(ev.Fields, meta.Action)
 	e.writeCommon(ev.ID, at, &meta)
 	if e.size() > maxRecordBytes {

@@ -62,7 +62,7 @@ func stepChanges(t testing.TB, e *Encoder, step ...string) [][]audit.Change {
 		ev := scan(t, text)
 		events[i] = &ev
 	}
-	e.Observe(slices.Values(events))
+	e.Observe(slices.Values(events), nil)
 	all := make([][]audit.Change, len(events))
 	for i, ev := range events {
 		values, _ := records(e, ev)

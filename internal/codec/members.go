@@ -36,7 +36,11 @@ type memberType uint8
 const (
 	unknownMember memberType = iota
 	userMember
+	groupMember
+	clientMember
 )
+
+func (t memberType) String() string { return [...]string{"", "user", "group", "client"}[t] }
 
 // memberID stands for a value that is the member's id, in side.ref: no Ref of a
 // jsonscan.Value is that large.
@@ -239,19 +243,4 @@ func isMemberID(id []byte) bool {
 		}
 	}
 	return len(id) > 0
-}
-
-// appendMember writes memberId, memberType and memberName.
-func (e *Encoder) appendMember(dst []byte, c *change) []byte {
-	id, name := e.at(c.member), []byte(nil)
-	if e.grant.subject != nil {
-		id, name = e.grant.subject, e.memberName
-	}
-	dst = appendOptional(dst, id)
-	if c.memberType == userMember {
-		dst = appendBytes(append(dst, isString), []byte("user"))
-	} else {
-		dst = append(dst, isNull)
-	}
-	return appendOptional(dst, name)
 }

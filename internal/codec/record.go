@@ -15,7 +15,8 @@ import (
 //	               configurationKey … newType
 //	common[2]      orgId … transactionId
 //	               memberId … memberName
-//	common[3]      divisionId … maskedFields
+//	common[3]      divisionId, divisionName
+//	               resolvedNames, maskedFields
 //
 // The order is that of schemas/configuration_change.avsc.
 
@@ -28,13 +29,16 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 
 	who := binary.AppendVarint(e.common[1], at.UnixMilli())
 	who = e.appendNullable(who, f.userID)
-	who = e.appendNullable(who, f.userName)
+	who = e.appendName(who, f.userName, e.found.user)
 	who = appendBytes(who, meta.Action)
 	who = appendBytes(who, meta.EntityType)
 	who = e.appendNullable(who, f.entityID)
-	if e.grant.subject == nil {
+	switch {
+	case e.found.entity != "":
+		e.common[1] = appendString(who, e.found.entity)
+	case e.grant.subject == nil:
 		e.common[1] = e.appendNullable(who, f.entityName)
-	} else {
+	default:
 		e.common[1] = appendOptional(who, e.roleName) // the name of the entity is three ids
 	}
 
@@ -49,8 +53,12 @@ func (e *Encoder) writeCommon(id string, at time.Time, meta *Meta) {
 	tail = e.appendNullable(tail, f.message)
 	e.common[2] = e.appendNullable(tail, f.transactionID)
 
-	// divisionName, resolvedNames, maskedFields: nobody has looked up or masked anything.
-	e.common[3] = append(appendOptional(e.common[3], e.grant.division), isNull, endOfBlocks, endOfBlocks)
+	e.common[3] = appendOptional(e.common[3], e.grant.division)
+	if e.found.division != "" {
+		e.common[3] = appendString(e.common[3], e.found.division)
+	} else {
+		e.common[3] = append(e.common[3], isNull)
+	}
 }
 
 // writeRecord writes one change. The slice is valid until the next one.
@@ -70,12 +78,16 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 	r = appendEnum(r, uint8(c.before.typ))
 	r = appendEnum(r, uint8(c.after.typ))
 	r = append(r, e.common[2]...)
+	var m member
 	if c.member == (span{}) && e.grant.subject == nil { // nearly all
 		r = append(r, isNull, isNull, isNull)
 	} else {
-		r = e.appendMember(r, c)
+		m = e.memberOf(c)
+		r = m.append(r)
 	}
 	r = append(r, e.common[3]...)
+	r = e.appendResolved(r, &m)
+	r = append(r, endOfBlocks) // maskedFields: nobody has masked anything
 	e.record = r
 	return r
 }

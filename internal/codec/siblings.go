@@ -46,11 +46,13 @@ type siblings struct {
 type sibling struct{ correlation, group string }
 
 // Observe says which events the step at hand has, before the first of them is
-// normalised. They are there until the last one is, and until Committed. A step
-// that is written again is observed again, and gives the same records: what
-// earlier ones told changes only with Committed.
-func (e *Encoder) Observe(events iter.Seq[*audit.Event]) {
+// normalised, and what the ids in them are called; nil where nobody knows. Both are
+// there until the last one is, and until Committed. A step that is written again is
+// observed again, with the same names, and gives the same records: what earlier ones
+// told changes only with Committed.
+func (e *Encoder) Observe(events iter.Seq[*audit.Event], names audit.Names) {
 	e.siblings.begin(events)
+	e.names = names
 }
 
 // Committed says that the step that was observed last is in Kafka.

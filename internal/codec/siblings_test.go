@@ -142,7 +142,7 @@ func TestObservingAllocatesNothingPerEvent(t *testing.T) {
 	} {
 		events := slices.Values(c.step)
 		allocs := testing.AllocsPerRun(100, func() {
-			e.Observe(events)
+			e.Observe(events, nil)
 			for _, ev := range c.step {
 				for i := range e.Normalise(ev, readAt).Changes {
 					e.Record(i)
@@ -163,7 +163,7 @@ func BenchmarkStep(b *testing.B) {
 	events := slices.Values(slices.Repeat([]*audit.Event{&ev}, 1000))
 	b.ReportAllocs()
 	for b.Loop() {
-		e.Observe(events)
+		e.Observe(events, nil)
 		e.Committed()
 	}
 }

@@ -35,6 +35,8 @@ type API struct {
 	Start func(now time.Time, retention time.Duration) time.Time
 	// Reserve is how many requests are always to be left.
 	Reserve int
+	// Names says that names of ids are looked up.
+	Names bool
 }
 
 const (
@@ -44,6 +46,7 @@ const (
 	nameTaxonomy   = "taxonomy"
 	nameEvents     = "events"
 	nameRetention  = "retention"
+	nameNames      = "names"
 	nameClock      = "clock"
 	nameRate       = "rate limit"
 )
@@ -55,7 +58,10 @@ func (a API) examine(e examination) {
 	api := e.look("API host", hostTime, func(ctx context.Context, f *finding) {
 		host(ctx, f, a.URL, "GENESYS_REGION (or GENESYS_API_URL)")
 	})
-	rest := []string{nameAPI, namePermission, nameTaxonomy, nameEvents, nameRetention, nameClock, nameRate}
+	rest := []string{nameAPI, namePermission, nameTaxonomy, nameEvents, nameRetention, nameNames, nameClock, nameRate}
+	if !a.Names {
+		rest = slices.DeleteFunc(rest, func(name string) bool { return name == nameNames })
+	}
 	switch {
 	case a.Client == nil:
 		e.judge(nameToken, func(f *finding) {
@@ -112,6 +118,7 @@ func (a API) refuse(ctx context.Context, f *finding, err error) {
 // the end, for every answer before shows them.
 func (a API) examineAudits(e examination) {
 	defer a.examineLimits(e)
+	defer a.examineNames(e)
 	var opened opening
 	if e.look(nameAPI, openTime, func(ctx context.Context, f *finding) { opened = a.open(ctx, f) }) == Failed {
 		e.skip("the audit API does not answer as it should", namePermission, nameTaxonomy, nameEvents, nameRetention)

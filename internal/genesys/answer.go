@@ -197,17 +197,22 @@ func (a *answer) entities() (jsonscan.Value, error) {
 	if list.Kind() != jsonscan.Array {
 		return list, a.malformed("there is no array of entities")
 	}
+	return list, a.countEvents(list)
+}
+
+// countEvents charges for the events of a list.
+func (a *answer) countEvents(list jsonscan.Value) error {
 	n := 0
 	for e := list.Elements(); e.Next(); {
 		n++
 	}
 	if more := n - a.kept; more > 0 {
 		if err := a.charge(more * eventBytes); err != nil {
-			return list, err
+			return err
 		}
 		a.kept = n
 	}
-	return list, nil
+	return nil
 }
 
 // cursor is a member that leads to the next page; "" where it is absent, null or empty.
@@ -234,7 +239,10 @@ func (a *answer) number(name string) (int, error) {
 // page makes a page of an answer whose entities were found to be there. The
 // page owns the answer from here on.
 func (a *answer) page() audit.Page {
-	list := a.doc.Root().Get("entities")
+	list := a.doc.Root()
+	if list.Kind() != jsonscan.Array { // a file of results is nothing else
+		list = list.Get("entities")
+	}
 	a.events = slices.Grow(a.events[:0], a.kept)
 	for e := list.Elements(); e.Next(); {
 		a.events = append(a.events, audit.NewEvent(e.Value()))

@@ -429,6 +429,7 @@ type reading struct {
 	by func(context.Context, *reading, audit.Interval) error
 
 	pages, events int
+	withoutFiles  bool // results are read as pages: a file of them was too large
 	counts        bool // it only counts: nothing is handed on, nothing proved
 	counted       int  // events of the chain that was read to its end last
 }

@@ -19,8 +19,9 @@
 //	proof.go       when an answer counts as whole
 //	lasting.go     what has to last before it counts
 //	memory.go      the budget of all answers in memory
-//	auditlogs.go, query.go, realtime.go   the dialects; pending.go queries that run for long
+//	auditlogs.go, query.go, realtime.go   the dialects; results.go what a query found; pending.go queries that run for long
 //	baseline.go, services.go   filter and services, checked against what the API knows
+//	names.go       what ids are called
 //	oauth.go, seal.go   tokens; refresh tokens that are replaced when used
 //	clock.go       the API's clock
 package genesys

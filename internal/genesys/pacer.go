@@ -33,6 +33,11 @@ const (
 	// live organisations show").
 	realtimeAtOnce = 3
 
+	// lookupShare is what lookups of names take at most of what we take, and lookupBurst
+	// how many may follow each other after a quiet time: a start has five lists to read.
+	lookupShare = 0.1
+	lookupBurst = 10
+
 	firstRefusal = time.Second // the pause after a 429 that names none doubles from here
 	lastRefusal  = time.Minute
 )
@@ -56,7 +61,7 @@ type pacer struct {
 	mu       sync.Mutex
 	limit    RateLimit
 	families [families]familyState
-	queue    [audit.Backfill + 1][]*waiter
+	queue    [audit.Lookup + 1][]*waiter
 	row      int // turns since one went past something more urgent
 	timer    *time.Timer
 	seq      uint64
@@ -66,6 +71,7 @@ type pacer struct {
 	// bulkDue is when its next request is due.
 	bulkShare float64
 	bulkDue   time.Time
+	lookupDue time.Time // when the next lookup is due if they are spaced evenly
 
 	throttled      time.Duration // wall time in which the API held requests back
 	throttledSince time.Time     // zero while it does not
@@ -158,7 +164,10 @@ func (p *pacer) done(turn uint64, o outcome) {
 	switch {
 	case o.status == 429:
 		pause := f.refused(turn, p.seq, o)
-		p.hold(now.Add(pause), func(x family) bool { return p.countsFor(f, x) })
+		// Nobody reads less because a lookup of names was refused, unless the server says
+		// that nothing is left of the limit of all.
+		alone := f.name == namesFamily && !(o.limit.known && o.limit.remaining < stopBelow)
+		p.hold(now.Add(pause), func(x family) bool { return x == f.name || !alone && p.countsFor(f, x) })
 	case o.status != 0 && turn > f.refusedSeq:
 		f.refusals = 0
 	}
@@ -227,6 +236,12 @@ func (p *pacer) grant() {
 			}
 			p.bulkDue = p.bulkDue.Add(step)
 		}
+		if w.purpose == audit.Lookup {
+			if p.lookupDue.Before(now) {
+				p.lookupDue = now
+			}
+			p.lookupDue = p.lookupDue.Add(p.lookupStep())
+		}
 		w.turn <- p.seq
 	}
 	switch {
@@ -246,6 +261,9 @@ func (p *pacer) open(now time.Time) (open func(*waiter) bool, first time.Time, t
 		if w.purpose == audit.Backfill && p.bulkDue.After(at[w.family]) {
 			return p.bulkDue
 		}
+		if due := p.lookupDue.Add(-(lookupBurst - 1) * p.lookupStep()); w.purpose == audit.Lookup && due.After(at[w.family]) {
+			return due
+		}
 		return at[w.family]
 	}
 	for _, q := range p.queue {
@@ -261,6 +279,11 @@ func (p *pacer) open(now time.Time) (open func(*waiter) bool, first time.Time, t
 		}
 	}
 	return func(w *waiter) bool { return !due(w).After(now) }, first, throttled
+}
+
+// lookupStep is the time from one lookup of names to the next.
+func (p *pacer) lookupStep() time.Duration {
+	return time.Duration(float64(p.usual()) / lookupShare)
 }
 
 func (p *pacer) wake(in time.Duration) {
@@ -354,14 +377,16 @@ func (p *pacer) step(f *familyState, now time.Time) time.Duration {
 
 // pick takes the waiter whose turn it is, of those whose family may send: the most
 // urgent, unless something less urgent has let enough others go first. Of several
-// such the one that has waited longest goes. There must be one.
+// such the one that has waited longest goes; a lookup of names never goes past the
+// tail. There must be one.
 func (p *pacer) pick(open func(*waiter) bool) *waiter {
 	turn, at := -1, 0
+	tail := slices.IndexFunc(p.queue[audit.Tail], open) >= 0
 	p.row++
 	for i, q := range p.queue {
 		first := slices.IndexFunc(q, open)
 		switch {
-		case first < 0:
+		case first < 0, tail && i == int(audit.Lookup):
 		case turn < 0:
 			turn, at = i, first
 			if p.row <= inARow {

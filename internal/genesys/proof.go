@@ -206,7 +206,7 @@ func (c *Client) finish(ctx context.Context, r *reading, i audit.Interval, page 
 
 // counting returns a reading of a part of r that hands nothing on.
 func (r *reading) counting(i audit.Interval) *reading {
-	part := &reading{Read: r.Read, stream: r.stream, counts: true, take: func(p audit.Page, _ bool) error {
+	part := &reading{Read: r.Read, stream: r.stream, counts: true, withoutFiles: r.withoutFiles, take: func(p audit.Page, _ bool) error {
 		p.Release()
 		return nil
 	}}

@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
-	"genesys-audit-connector/internal/jsonscan"
 	"genesys-audit-connector/internal/retry"
 )
 
@@ -187,106 +184,4 @@ func gone(err error) bool {
 	var status *StatusError
 	return errors.As(err, &status) &&
 		(status.Status == http.StatusNotFound || status.Status == http.StatusGone || status.Code == invalidPageToken)
-}
-
-// results gets a page of results, from the API or from the file that it points to.
-func (c *Client) results(ctx context.Context, r *reading, id string, p *pager) (a *answer, next string, err error) {
-	query := url.Values{"pageSize": {strconv.Itoa(p.size)}, "expand": {"user"}}
-	if p.cursor != "" {
-		query.Set("cursor", p.cursor)
-	}
-	req := &request{op: "GET " + queryPath + "/{id}/results", method: http.MethodGet, path: queryPath + "/" + id + "/results",
-		query: query, purpose: r.Purpose, attempts: r.Attempts, redirects: true}
-	check := func(a *answer) (err error) {
-		if _, err = a.entities(); err != nil {
-			return err
-		}
-		if next, err = a.cursor("cursor"); err != nil {
-			return err
-		}
-		return p.leads(next)
-	}
-	a, err = c.ask(ctx, req, func(a *answer) error {
-		if fileOf(a) != "" {
-			return nil
-		}
-		return check(a)
-	})
-	if err == nil {
-		if file := fileOf(a); file != "" {
-			a.free()
-			a, err = c.download(ctx, file, r.Attempts, check)
-		}
-	}
-	if gone(err) {
-		return nil, "", fmt.Errorf("%w: %w", errQueryLost, err)
-	}
-	return a, next, err
-}
-
-// fileOf is the URL of the file that an answer points to instead of carrying
-// results; "" where it carries them.
-func fileOf(a *answer) string {
-	if a.status >= 300 {
-		return a.header.Get("Location")
-	}
-	root, err := a.document()
-	if err != nil {
-		return ""
-	}
-	url := root.Get("downloadUrl")
-	list := root.Get("entities").Elements()
-	if url.Kind() != jsonscan.String || list.Next() {
-		return ""
-	}
-	return url.Text()
-}
-
-// download gets a file of results. It lies on a host that must not see the
-// token, and its URL is a secret: whoever has it has the file.
-func (c *Client) download(ctx context.Context, location string, attempts int, check func(*answer) error) (*answer, error) {
-	const op = "download of results"
-	a, err := c.repeat(ctx, op, attempts, func() (*answer, error) {
-		from := c.api
-		for range downloadRedirects + 1 {
-			to, err := from.Parse(location)
-			if err != nil || to.Host == "" || to.Scheme != "https" && (to.Scheme != "http" || from.Scheme == "https") {
-				return nil, &RedirectError{Op: op, Status: http.StatusFound, To: withoutQuery(location)}
-			}
-			req, err := http.NewRequest(http.MethodGet, to.String(), nil)
-			if err != nil {
-				return nil, fmt.Errorf("%s: make the request: %w", op, plain(err))
-			}
-			a, err := c.exchange(ctx, op, req, c.cfg.MaxBody)
-			switch {
-			case err != nil && a != nil:
-				a.free()
-				var fault *FaultError
-				if errors.As(err, &fault) {
-					fault.Reached = true
-				}
-				return nil, err
-			case err != nil:
-				return nil, err
-			case a.status < 300 || a.status >= 400:
-				return a, nil
-			}
-			from, location = to, a.header.Get("Location")
-			a.free()
-		}
-		return nil, &RedirectError{Op: op, Status: http.StatusFound, To: withoutQuery(location)}
-	}, func(a *answer) error {
-		switch {
-		case a.status >= 200 && a.status < 300:
-			return check(a)
-		case a.status >= 500 || a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout:
-			wait, _ := readRetryAfter(a.header, time.Now())
-			return &FaultError{Op: op, Reached: true, Err: &statusFault{status: a.status, wait: wait}}
-		}
-		return fmt.Errorf("%w: the file is refused with %d", errQueryLost, a.status)
-	})
-	if tooLarge(err) { // a smaller page size would not make the file smaller
-		return nil, &PageTooLargeError{Op: op, Limit: c.cfg.MaxBody, Err: errors.New("results come as one file")}
-	}
-	return a, err
 }

@@ -7,24 +7,22 @@ import (
 	"strings"
 )
 
-// Regions are the domains of Genesys Cloud; each has an API host api.R and a
-// login host login.R. Source: "Platform API" regions table, help.mypurecloud.com.
+// Regions are the domains of Genesys Cloud that are known; each has an API host api.R
+// and a login host login.R. Source: the vendor's SDK for Python, 269.0.0,
+// PureCloudRegionHosts. New ones appear each year.
 var Regions = []string{
-	"mypurecloud.com", "usw2.pure.cloud", "cac1.pure.cloud", "mypurecloud.ie", "euw2.pure.cloud",
-	"mypurecloud.de", "mypurecloud.com.au", "mypurecloud.jp", "aps1.pure.cloud", "apne2.pure.cloud",
-	"apne3.pure.cloud", "sae1.pure.cloud", "mec1.pure.cloud", "euc2.pure.cloud",
+	"mypurecloud.com", "usw2.pure.cloud", "cac1.pure.cloud", "mypurecloud.ie", "euw2.pure.cloud", "mypurecloud.de",
+	"mypurecloud.com.au", "mypurecloud.jp", "aps1.pure.cloud", "apne2.pure.cloud", "apne3.pure.cloud", "sae1.pure.cloud",
+	"mec1.pure.cloud", "euc2.pure.cloud", "use2.us-gov-pure.cloud", "mxc1.pure.cloud", "apse1.pure.cloud", "edee1.eusc-pure.cloud",
 }
 
-// RegionURLs gives the API and login URL of a region; an unknown one is a *ValueError with the list.
-func RegionURLs(region string) (api, login string, err error) {
-	name := strings.ToLower(strings.TrimSpace(region))
-	if !slices.Contains(Regions, name) {
-		return "", "", &ValueError{
-			Variable: "GENESYS_REGION", Value: region, Suggestion: nearest(name, Regions),
-			Reason: "no such region; there are " + strings.Join(Regions, ", "),
-		}
-	}
-	return "https://api." + name, "https://login." + name, nil
+// KnownRegion reports whether a region is one of Regions. One that is not may be new:
+// no other one is ever taken, or named, in its place.
+func KnownRegion(region string) bool { return slices.Contains(Regions, region) }
+
+// RegionURLs returns the API and login URL of a region, known or not.
+func RegionURLs(region string) (api, login string) {
+	return "https://api." + region, "https://login." + region
 }
 
 // baseURL reads the URL of a host. Its errors never hold the text, in which

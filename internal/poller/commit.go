@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"time"
 
 	"go.uber.org/zap"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/retry"
 )
@@ -68,6 +70,9 @@ func (p *Poller) commit(ctx context.Context, b *stepBuilder) error {
 	// A term that is ended finishes the step that it is in.
 	ctx, cancel := stopLater(ctx, p.cfg.StopTimeout)
 	defer cancel()
+	if err := p.name(ctx, b); err != nil {
+		return err
+	}
 	for backoff := (retry.Backoff{First: 250 * time.Millisecond, Most: 10 * time.Second}); ; {
 		err := p.sink.Commit(ctx, &b.step)
 		var refused *RefusedError
@@ -87,6 +92,38 @@ func (p *Poller) commit(ctx context.Context, b *stepBuilder) error {
 		}
 		if err := p.standBack(ctx, err, backoff.Next()); err != nil {
 			return err
+		}
+	}
+}
+
+// name has the ids in the step's events looked up, before the first attempt to write
+// it: a record that is written again is the same. Refresh tokens that were replaced
+// meanwhile are written at once, for a lookup may wait for one.
+func (p *Poller) name(ctx context.Context, b *stepBuilder) error {
+	if p.cfg.Namer == nil || len(b.step.Events) == 0 {
+		return nil
+	}
+	named := make(chan audit.Names, 1)
+	go func() { named <- p.cfg.Namer.Resolve(ctx, b.step.events()) }()
+	var failed error
+	for {
+		select {
+		case t := <-p.tokens:
+			if err := p.commitToken(ctx, t); err != nil && failed == nil {
+				failed = err
+			}
+		case b.step.Names = <-named: // it reads the events: nobody releases them before
+			return failed
+		}
+	}
+}
+
+func (s *Step) events() iter.Seq[*audit.Event] {
+	return func(yield func(*audit.Event) bool) {
+		for i := range s.Events {
+			if !yield(s.Events[i].Event) {
+				return
+			}
 		}
 	}
 }

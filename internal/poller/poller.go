@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"sync"
 	"time"
@@ -52,6 +53,13 @@ type Sink interface {
 	// Capacity is how much a step should hold at the moment: less than usual where
 	// the broker throttles.
 	Capacity() (events, bytes int)
+}
+
+// Namer looks up what the ids in a step are called.
+type Namer interface {
+	// Resolve returns the names of the ids in the events. It waits for a second at
+	// most; what is not known by then stays without a name.
+	Resolve(ctx context.Context, events iter.Seq[*audit.Event]) audit.Names
 }
 
 var (
@@ -96,6 +104,9 @@ type Step struct {
 	Forget   []string // ids to tombstone
 	Done     []string // ids of requests that are done, or taken over into a ledger
 	Token    []byte   // sealed refresh token; nil for none
+	// Names are what the ids in Events are called, as far as that is known; they do
+	// not change from one attempt at the step to the next. May be nil.
+	Names audit.Names
 }
 
 // Remembered is an id and the time under which it is remembered.
@@ -130,6 +141,7 @@ type Config struct {
 	// at most.
 	BackfillRate func() float64
 	StopTimeout  time.Duration // how long a step may take to finish after the term was ended
+	Namer        Namer         // looks up what ids are called; nil for nobody
 	Health       *health.Monitor
 	Logger       *zap.Logger
 }

@@ -132,7 +132,7 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	now := time.Now()
-	s.encoder.Observe(eventsOf(step.Events))
+	s.encoder.Observe(eventsOf(step.Events), step.Names)
 	for i := range step.Events {
 		if err := s.event(&step.Events[i], now); err != nil {
 			return err
