@@ -150,7 +150,7 @@ func TestOCSFIsValid(t *testing.T) {
 	topic := consumertest.New(t)
 	topic.Commit(append(topic.Events(3000), topic.Grants(50)...)...)
 	var b bytes.Buffer
-	print := printer(&b)
+	print := printer(&b, formats["ocsf"])
 	for _, s := range samples {
 		s.message.ID = s.name
 		if _, err := print(t.Context(), []consumer.Message{s.message}); err != nil {
@@ -164,14 +164,18 @@ func TestOCSFIsValid(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, out)
 	}
 	t.Logf("\n%s", out)
-	for _, class := range []string{"Entity Management: Update", "User Access Management: Assign Privileges", "Account Change: Disable"} {
+	for _, class := range []string{"Entity Management: Update", "User Access Management: Assign Privileges", "Account Change: Disable", "Authentication: Logon",
+		"Group Management: Add User", "Group Management: Assign Privileges"} {
 		if !strings.Contains(out, class) {
 			t.Errorf("no event was %s", class)
 		}
 	}
 	// The judges can say no.
 	first, _, _ := bytes.Cut(b.Bytes(), []byte("\n"))
-	for _, path := range []string{"time", "class_uid:7", "activity_id:77", "metadata.version:9", "metadata.product", "entity", "invented:1", "src_endpoint.ip:x"} {
+	if out, err := validate(append(first, '\n')); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	for _, path := range []string{"time", "class_uid:7", "activity_id:77", "metadata.version:9", "metadata.product", "entity", "invented:1", "attacks:1", "src_endpoint.ip:x"} {
 		if out, err := validate(spoil(t, first, path)); err == nil {
 			t.Errorf("%s: found valid:\n%s", path, out)
 		}
