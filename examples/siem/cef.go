@@ -79,7 +79,7 @@ func (w *cefWriter) people(m *consumer.Message) {
 	w.put("duid", memberID(m), w.text) // who came or went, or got a role
 	w.put("duser", memberName(m), w.text)
 	if list := addresses(m); len(list) > 0 {
-		if first := list[0].Unmap(); first.Is4() {
+		if first := list[0]; first.Is4() {
 			w.put("src", first.String(), w.text)
 		} else {
 			w.put("c6a2Label", "Source IPv6 Address", w.text)

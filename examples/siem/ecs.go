@@ -86,7 +86,7 @@ func (e ecs) people(m *consumer.Message, v *verdict) {
 	}
 	var from []string
 	for _, a := range addresses(m) {
-		from = append(from, a.Unmap().String())
+		from = append(from, a.String())
 	}
 	if len(from) > 0 {
 		e["source.ip"], e["related.ip"] = from[0], from

@@ -59,7 +59,7 @@ func (w *leefWriter) attributes(m *consumer.Message, value, message int) {
 	w.put("actorId", actorID(m), w.text)
 	w.put("actorType", actorType(m), w.text)
 	if list := addresses(m); len(list) > 0 {
-		w.put("src", list[0].Unmap().String(), w.text)
+		w.put("src", list[0].String(), w.text)
 	}
 	if isRole(m) {
 		w.put("role", cmp.Or(entityName(m), consumer.Text(m.EntityID)), w.text)

@@ -105,7 +105,7 @@ func addresses(m *consumer.Message) []netip.Addr {
 	var list []netip.Addr
 	for _, text := range m.RemoteIP {
 		if a, err := netip.ParseAddr(text); err == nil {
-			list = append(list, a.WithZone(""))
+			list = append(list, a.WithZone("").Unmap())
 		}
 	}
 	return list
