@@ -100,7 +100,7 @@ func TestSplunkReadsWhatIsSent(t *testing.T) {
 			}
 		case "LOOKUP":
 			m := regexp.MustCompile(`^(\w+) event_code AS (\S+) OUTPUT (\w+)$`).FindStringSubmatch(value)
-			if m == nil || !paths[m[2]] || readConf(t, "transforms.conf")[m[1]] == nil {
+			if m == nil || props["EVAL-"+m[2]] != "'metadata.event_code'" || readConf(t, "transforms.conf")[m[1]] == nil {
 				t.Fatalf("%s = %s", key, value)
 			}
 			given[m[3]] = true
