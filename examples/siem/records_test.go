@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,18 +12,24 @@ import (
 	"genesys-audit-connector/internal/jsonscan"
 )
 
+// codecs are made once, for that takes a while. Tests here are one after another.
+var codecs = sync.OnceValues(func() (*codec.Encoder, *codec.Decoder) {
+	encoder, err := codec.NewEncoder(codec.Options{})
+	if err != nil {
+		panic(err)
+	}
+	decoder, err := codec.NewDecoder(nil)
+	if err != nil {
+		panic(err)
+	}
+	return encoder, decoder
+})
+
 // records are the change records of an event as the API shows it, by the connector's
 // own encoder and decoder. They have no names that are looked up.
 func records(t testing.TB, event string) []consumer.Message {
 	t.Helper()
-	encoder, err := codec.NewEncoder(codec.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	decoder, err := codec.NewDecoder(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoder, decoder := codecs()
 	var doc jsonscan.Doc
 	if err := doc.Parse([]byte(event)); err != nil {
 		t.Fatalf("%s: %v", event, err)

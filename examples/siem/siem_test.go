@@ -119,7 +119,7 @@ func testRsyslog(t *testing.T, framing string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	understood := regexp.MustCompile(`^(109|110) \S+T\S+ siem\.example genesys-audit audit +(CEF:.* msg=.*)\n$`)
+	understood := regexp.MustCompile(`^(108|109|110) \S+T\S+ siem\.example genesys-audit audit +(CEF:.* msg=.*)\n$`)
 	var got received
 	broken := 0
 	for line := range bytes.Lines(content) {
@@ -156,6 +156,10 @@ func TestOCSFIsValid(t *testing.T) {
 		if _, err := print(t.Context(), []consumer.Message{s.message}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	live := liveRecords(t, 3000)
+	if n, err := print(t.Context(), live); n != len(live) || err != nil {
+		t.Fatal(n, err)
 	}
 	startPrinter(t, topic, print)
 	consumertest.Await(t, "all is printed", patience, func() bool { return topic.Lag("print") == 0 })
