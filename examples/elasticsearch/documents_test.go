@@ -32,7 +32,8 @@ func TestEveryChangeIsOneDocument(t *testing.T) {
 	searchProcess, search := startSearch(t)
 	registry := connecttest.Service{URL: kafkatest.StartRegistry(t).URL}
 	brokers := kafkatest.Start(t, kafkatest.Options{}).Brokers()
-	worker := connecttest.StartWorker(t, "connect/worker.properties", brokers, registry, "avro", "camel")
+	worker := connecttest.StartWorker(t, "connect/worker.properties", brokers, registry,
+		connecttest.Fetched(t, "plugins/avro"), connecttest.Fetched(t, "plugins/camel"))
 	searchProcess.Await(t, func() error { return search.Do("GET", "/_cluster/health?wait_for_status=yellow", nil, nil) })
 	install(t, search)
 	publish(t, brokers, registry)

@@ -35,8 +35,8 @@ type Worker struct {
 	Service
 }
 
-// StartWorker starts a Connect worker on shipped properties, with some of the plugins that scripts/connect-install
-// fetches; what differs here is appended, where it counts.
+// StartWorker starts a Connect worker on shipped properties, with plugins of which each has a folder; what differs here
+// is appended, where it counts.
 func StartWorker(t *testing.T, properties string, brokers []string, registry Service, plugins ...string) Worker {
 	t.Helper()
 	shipped, err := os.ReadFile(properties)
@@ -50,7 +50,7 @@ func StartWorker(t *testing.T, properties string, brokers []string, registry Ser
 		t.Fatal(err)
 	}
 	for _, plugin := range plugins {
-		if err := os.Symlink(Fetched(t, filepath.Join("plugins", plugin)), filepath.Join(pluginPath, plugin)); err != nil {
+		if err := os.Symlink(plugin, filepath.Join(pluginPath, filepath.Base(plugin))); err != nil {
 			t.Fatal(err)
 		}
 	}
