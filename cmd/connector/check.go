@@ -133,6 +133,7 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 			EventTime: k.RecordTime == "event", Reach: a.reach(),
 		},
 		Registry: doctor.Registry{Topic: k.TopicChanges},
+		Replica:  doctor.Replica{URL: replicaURL(a.cfg.HTTPAddr)},
 	}
 	if r := a.cfg.Registry; r.URL != "" {
 		client, err := codec.NewRegistry(codec.RegistryOptions{
@@ -150,20 +151,32 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 type checkPrinter struct {
 	out    io.Writer
 	colour bool
+	// On a terminal what failed comes last, where it is still to be seen.
+	terminal bool
+	failed   []doctor.Check
 }
 
-func newCheckPrinter(out io.Writer) checkPrinter {
+func newCheckPrinter(out io.Writer) *checkPrinter {
 	f, ok := out.(*os.File)
-	return checkPrinter{out, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""}
+	terminal := ok && term.IsTerminal(int(f.Fd()))
+	return &checkPrinter{out: out, terminal: terminal, colour: terminal && os.Getenv("NO_COLOR") == ""}
 }
 
-// checkColours are those of ANSI terminals: green, yellow, red.
-var checkColours = map[doctor.Status]int{doctor.OK: 32, doctor.Warning: 33, doctor.Failed: 31}
+// checkColours are those of ANSI terminals: green, yellow, red, faint.
+var checkColours = map[doctor.Status]int{doctor.OK: 32, doctor.Warning: 33, doctor.Failed: 31, doctor.Skipped: 2}
 
 // checkColumn is where a check's name stands, and below it what to do.
 const checkColumn = 9
 
-func (p checkPrinter) print(c doctor.Check) {
+func (p *checkPrinter) print(c doctor.Check) {
+	if p.terminal && c.Status == doctor.Failed {
+		p.failed = append(p.failed, c)
+		return
+	}
+	p.line(c)
+}
+
+func (p *checkPrinter) line(c doctor.Check) {
 	status := fmt.Sprintf("%-7s", c.Status)
 	if p.colour {
 		status = fmt.Sprintf("\x1b[%dm%s\x1b[0m", checkColours[c.Status], status)
@@ -175,10 +188,17 @@ func (p checkPrinter) print(c doctor.Check) {
 }
 
 // sum prints the last line.
-func (p checkPrinter) sum(checks []doctor.Check) {
+func (p *checkPrinter) sum(checks []doctor.Check) {
+	for _, c := range p.failed {
+		p.line(c)
+	}
 	count := map[doctor.Status]int{}
 	for _, c := range checks {
 		count[c.Status]++
 	}
-	fmt.Fprintf(p.out, "\n%d ok, %d with a warning, %d failed\n", count[doctor.OK], count[doctor.Warning], count[doctor.Failed])
+	skipped := ""
+	if n := count[doctor.Skipped]; n > 0 {
+		skipped = fmt.Sprintf(", %d skipped", n)
+	}
+	fmt.Fprintf(p.out, "\n%d ok, %d with a warning%s, %d failed\n", count[doctor.OK], count[doctor.Warning], skipped, count[doctor.Failed])
 }

@@ -91,6 +91,14 @@ func status(ctx context.Context, url string, asJSON bool, out io.Writer) error {
 	return printStatus(out, s)
 }
 
+// when is words and a time; "" where that is not known.
+func when(words string, at *web.Instant) string {
+	if at == nil {
+		return ""
+	}
+	return words + " " + at.Format(time.RFC3339)
+}
+
 func printStatus(out io.Writer, s web.Status) error {
 	fmt.Fprintf(out, "%s is %s (connector %s, dialect %s)\n", s.Org, s.Role, s.Version, orElse(s.API, "not known yet"))
 	fmt.Fprintf(out, "since start: %d events published, %d change records, %d seen again, %d with an error header\n",
@@ -113,6 +121,9 @@ func printStatus(out io.Writer, s web.Status) error {
 			return err
 		}
 		for _, st := range s.Streams {
+			if b := st.Backfill; b != nil && (b.Resumes != nil || b.Done != nil) {
+				fmt.Fprintf(out, "backfill of %s:%s%s\n", st.Name, when(" goes on at", b.Resumes), when(" will be done at about", b.Done))
+			}
 			for _, g := range st.Gaps {
 				fmt.Fprintf(out, "gap in %s from %s to %s: %s\n", st.Name, g.From.Format(time.RFC3339), g.To.Format(time.RFC3339), g.Reason)
 			}

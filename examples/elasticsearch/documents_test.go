@@ -106,6 +106,7 @@ func publish(t *testing.T, brokers []string, registry service) {
 		o.begin(topic, partitions, 4, fmt.Sprintf("outsider-%d", i), value, lastMonth)
 		o.end(kgo.TryCommit)
 	}
+	o.publishLive(registry, memberIn(t, history), now)
 	all, err := readTopic(brokers, topic, kgo.ReadUncommitted())
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +120,18 @@ func publish(t *testing.T, brokers []string, registry service) {
 	if want := partitions * (20 + 5*4); aborted != want {
 		t.Fatalf("%d aborted records are in the log, want %d", aborted, want)
 	}
+}
+
+// memberIn is somebody who was given a role.
+func memberIn(t *testing.T, changes map[string]published) string {
+	t.Helper()
+	for _, c := range changes {
+		if isType(c, "Role") && c.Action == "MemberAdd" && c.MemberName != nil {
+			return *c.MemberName
+		}
+	}
+	t.Fatal("nobody was given a role")
+	return ""
 }
 
 // startConnector builds the connector and runs it until the test ends.

@@ -1,14 +1,14 @@
 package main
 
 import (
-	"cmp"
-	"strings"
+	"regexp"
 	"time"
 
 	"genesys-audit-connector/examples/consumer"
 )
 
-// Alert is what a rule has found.
+// Alert is what a rule has found. Summary is one line of plain text; the other
+// fields have what the event says.
 type Alert struct {
 	// Key is the same however often the alert is sent: who receives it twice drops
 	// the second one.
@@ -20,8 +20,10 @@ type Alert struct {
 	Organisation string    `json:"organisation"`
 	AuditID      string    `json:"auditId"`
 	Events       []string  `json:"events,omitempty"` // audit ids, of a burst
+	ActorType    string    `json:"actorType,omitempty"`
 	ActorID      string    `json:"actorId,omitempty"`
 	ActorName    string    `json:"actorName,omitempty"`
+	Address      string    `json:"address,omitempty"`
 	Action       string    `json:"action"`
 	EntityType   string    `json:"entityType"`
 	EntityID     string    `json:"entityId,omitempty"`
@@ -29,54 +31,59 @@ type Alert struct {
 	RoleID       string    `json:"roleId,omitempty"`
 	RoleName     string    `json:"roleName,omitempty"`
 	MemberID     string    `json:"memberId,omitempty"`
+	MemberType   string    `json:"memberType,omitempty"`
 	MemberName   string    `json:"memberName,omitempty"`
-	ChangedKey   string    `json:"configurationKey,omitempty"`
-	Previous     string    `json:"previousValue,omitempty"`
-	New          string    `json:"newValue,omitempty"`
-	Status       string    `json:"status,omitempty"`
+	DivisionID   string    `json:"divisionId,omitempty"`
+	DivisionName string    `json:"divisionName,omitempty"`
+	// ResolvedNames are the fields of the change record whose names were looked up:
+	// the event has only ids.
+	ResolvedNames []string `json:"resolvedNames,omitempty"`
+	ChangedKey    string   `json:"configurationKey,omitempty"`
+	Previous      string   `json:"previousValue,omitempty"`
+	New           string   `json:"newValue,omitempty"`
+	Status        string   `json:"status,omitempty"`
 
 	markSent func() // remembers that it was sent
 }
 
-// longest bounds a value in an alert, in bytes: PagerDuty takes 512 KiB, Slack 40,000 characters.
-const longest = 1000
+const (
+	// longest bounds a value in an alert, in bytes: PagerDuty takes 512 KiB, Slack 40,000 characters.
+	longest = 1000
+	// longestSummary leaves room for the rest of a message in Discord's 2,000 characters,
+	// and is less than PagerDuty's 1,024.
+	longestSummary = 1000
+)
 
 func newAlert(key string, rule *Rule, s *subject) *Alert {
-	return &Alert{
-		Key: key, Rule: rule.Name, Severity: rule.Severity, Summary: rule.Name + ": " + s.sentence(),
+	a := &Alert{
+		Key: key, Rule: rule.Name, Severity: rule.Severity,
 		Time: s.Time, Organisation: s.Org, AuditID: s.AuditID,
-		ActorID: s.actorID, ActorName: s.actorName, Action: s.Action,
+		ActorType: s.actorType, ActorID: s.actorID, ActorName: cut(s.actorName, longest), Address: s.address, Action: s.Action,
 		EntityType: s.EntityType, EntityID: consumer.Text(s.EntityID), EntityName: cut(consumer.Text(s.EntityName), longest),
-		RoleID: s.roleID, RoleName: s.roleName, MemberID: s.memberID, MemberName: s.memberName,
-		ChangedKey: cut(consumer.Text(s.Key), longest), Previous: cut(consumer.Text(s.Previous), longest), New: cut(consumer.Text(s.New), longest),
+		RoleID: s.roleID, RoleName: cut(s.roleName, longest),
+		MemberID: s.memberID, MemberType: consumer.Text(s.MemberType), MemberName: cut(s.memberName, longest),
+		DivisionID: consumer.Text(s.DivisionID), DivisionName: cut(consumer.Text(s.DivisionName), longest), ResolvedNames: s.ResolvedNames,
+		ChangedKey: cut(consumer.Text(s.Key), longest), Previous: cut(s.shown(s.Previous), longest), New: cut(s.shown(s.New), longest),
 		Status: consumer.Text(s.Status),
 	}
+	a.summarise(s.sentence())
+	return a
 }
 
-// sentence tells the event to a person.
-func (s *subject) sentence() string {
-	var b strings.Builder
-	b.WriteString(cut(cmp.Or(s.actorName, s.actorID, "somebody"), 100))
-	b.WriteString(": " + s.Action + " of " + cmp.Or(s.EntityType, "an object"))
-	if name := cmp.Or(s.roleName, s.roleID, consumer.Text(s.EntityName), consumer.Text(s.EntityID)); name != "" {
-		b.WriteString(" \"" + cut(name, 100) + "\"")
-	}
-	if member := cmp.Or(s.memberName, s.memberID); member != "" {
-		b.WriteString(", member " + cut(member, 100))
-	} else if s.Key != nil {
-		b.WriteString(", " + cut(*s.Key, 100) + ": \"" + cut(consumer.Text(s.Previous), 100) + "\" → \"" + cut(consumer.Text(s.New), 100) + "\"")
-	}
-	if status := consumer.Text(s.Status); status != "" && status != "SUCCESS" {
-		b.WriteString(" (" + status + ")")
-	}
-	return b.String()
+func (a *Alert) summarise(text string) {
+	a.Summary = cut(plain(a.Rule+": "+text), longestSummary)
 }
 
-// cut shortens a text to at most n bytes, without breaking a character.
-func cut(text string, n int) string {
-	const mark = "…"
-	if len(text) <= n {
-		return text
+// secretKeys are configuration keys whose values belong into no chat.
+var secretKeys = regexp.MustCompile(`(?i)secret|password|passphrase|credential|token|private.?key`)
+
+// notShown stands for a value that is no message's business.
+const notShown = "(not shown)"
+
+// shown is a value as an alert has it.
+func (s *subject) shown(value *string) string {
+	if value != nil && secretKeys.MatchString(consumer.Text(s.Key)) {
+		return notShown
 	}
-	return strings.ToValidUTF8(text[:n-len(mark)], "") + mark
+	return consumer.Text(value)
 }

@@ -13,31 +13,6 @@ import (
 	"genesys-audit-connector/examples/consumer"
 )
 
-// subject is a change with who did it, and to whom, where it is about a role.
-type subject struct {
-	*consumer.Message
-	actorID, actorName   string
-	roleID, roleName     string
-	memberID, memberName string
-}
-
-func (r *Rules) subject(m *consumer.Message) *subject {
-	s := &subject{Message: m}
-	s.actorID = cmp.Or(consumer.Text(m.UserID), consumer.Text(m.ClientID))
-	s.actorName = consumer.Text(m.UserName)
-	if !strings.EqualFold(m.EntityType, "role") {
-		return s
-	}
-	// The connector reads the ids out of the entity's name, where that is all there is.
-	s.memberID, s.memberName = m.Context["userId"], m.Context["memberName"]
-	s.roleID = cmp.Or(m.Context["roleId"], consumer.Text(m.EntityID))
-	s.roleName = cmp.Or(m.Context["roleName"], r.Roles[s.roleID])
-	if s.roleName == "" && s.memberID == "" {
-		s.roleName = consumer.Text(m.EntityName) // a role that is itself what was changed
-	}
-	return s
-}
-
 // evaluator finds alerts. What it finds depends on the changes that it was
 // shown and their times alone, not on when or in how many pieces they were
 // shown, so that after a restart it finds the same, with the same keys. It is not
@@ -48,7 +23,8 @@ type evaluator struct {
 
 	sent    map[string]time.Time // keys, with the time of publishing of the change
 	windows map[windowKey]*window
-	shown   int // changes, for forgetting now and then
+	shown   int // changes
+	tidy    int // how many of them are shown when memory is next tidied up
 }
 
 type windowKey struct {
@@ -67,7 +43,7 @@ type occurrence struct {
 }
 
 func newEvaluator(rules *Rules, maxAge time.Duration) *evaluator {
-	return &evaluator{rules: rules, maxAge: maxAge, sent: map[string]time.Time{}, windows: map[windowKey]*window{}}
+	return &evaluator{rules: rules, maxAge: maxAge, sent: map[string]time.Time{}, windows: map[windowKey]*window{}, tidy: forgetEvery}
 }
 
 // alerts returns the alerts that a change gives rise to and that were not sent.
@@ -79,15 +55,17 @@ func (e *evaluator) alerts(m *consumer.Message) []*Alert {
 	e.forget(m.Published)
 	s := e.rules.subject(m)
 	var found []*Alert
+	asked := false // by a rule before
 	for i := range e.rules.Rules {
 		rule := &e.rules.Rules[i]
-		if !e.rules.holds(&rule.When, s) {
+		if rule.Otherwise && asked || !e.rules.holds(rule.When, s) {
 			continue
 		}
 		if rule.Many != nil {
 			found = append(found, e.burst(i, s)...)
 			continue
 		}
+		asked = true
 		key := alertKey(rule.Name, m.Org, m.AuditID)
 		if _, ok := e.sent[key]; !ok {
 			a := newAlert(key, rule, s)
@@ -101,7 +79,10 @@ func (e *evaluator) alerts(m *consumer.Message) []*Alert {
 // burst counts an event and looks whether that makes a burst that nobody was told of.
 func (e *evaluator) burst(index int, s *subject) []*Alert {
 	rule := &e.rules.Rules[index]
-	key := windowKey{index, s.Org, s.member(rule.Many.By)}
+	key := windowKey{index, s.Org, s.countedBy(rule.Many.By)}
+	if key.member == "" && mustBeKnown[rule.Many.By] {
+		return nil
+	}
 	w := e.windows[key]
 	if w == nil {
 		w = &window{}
@@ -120,22 +101,9 @@ func (e *evaluator) burst(index int, s *subject) []*Alert {
 	for _, o := range w.within(rule.Many.Within, end) {
 		a.Events = append(a.Events, o.auditID)
 	}
-	a.Summary = fmt.Sprintf("%s: %d events within %s, the last: %s", rule.Name, len(a.Events), rule.Many.Within, s.sentence())
+	a.summarise(fmt.Sprintf("%d events within %s, the last: %s", len(a.Events), rule.Many.Within, s.sentence()))
 	a.markSent = func() { w.alert(last.auditID) }
 	return []*Alert{a}
-}
-
-// member is what events are counted by.
-func (s *subject) member(by string) string {
-	switch by {
-	case "actor":
-		return s.actorID
-	case "member":
-		return s.memberID
-	case "role":
-		return s.roleID
-	}
-	return ""
 }
 
 // add puts an event in its place, by time. One that is there already (another change of
@@ -155,13 +123,16 @@ func (w *window) add(o occurrence) {
 // a restart. -1 is none. An event that comes late can move the beginning of a
 // burst that was alerted already; that is no new one.
 func (w *window) unalerted(m *Many, from time.Time, auditID string) int {
-	enough := func(i int) bool { return i >= 0 && len(w.within(m.Within, i)) >= m.Count }
-	for i := range w.events {
+	enough := func(i int) bool {
+		first := i - m.Count + 1
+		return first >= 0 && w.events[i].at.Sub(w.events[first].at) < m.Within
+	}
+	for i := w.firstFrom(from); i < len(w.events); i++ {
 		o := w.events[i]
 		if o.at.Sub(from) >= m.Within {
 			break // what happened at from does not count there
 		}
-		if o.at.Before(from) || o.alerted || !enough(i) || enough(i-1) {
+		if o.alerted || !enough(i) || enough(i-1) {
 			continue
 		}
 		late := i < len(w.events)-1 || o.auditID != auditID
@@ -171,6 +142,12 @@ func (w *window) unalerted(m *Many, from time.Time, auditID string) int {
 		}
 	}
 	return -1
+}
+
+// firstFrom is the first event that did not happen before from.
+func (w *window) firstFrom(from time.Time) int {
+	i, _ := slices.BinarySearchFunc(w.events, from, func(o occurrence, from time.Time) int { return o.at.Compare(from) })
+	return i
 }
 
 // within are the events of the time that ends with event i.
@@ -190,12 +167,19 @@ func (w *window) alert(auditID string) {
 	}
 }
 
-// forgetEvery is after how many changes memory is tidied up.
-const forgetEvery = 1000
+const (
+	// forgetEvery is after how many changes memory is tidied up, or more where there is
+	// much of it.
+	forgetEvery = 1000
+	// mostOccurrences bounds what is counted at a time, some 10 MB: somebody who tries
+	// a million logins must not end the program that tells of it.
+	mostOccurrences = 50_000
+)
 
-// forget drops what was published too long before now to count any more.
+// forget drops what was published too long before now to count any more, and the
+// older half of what is counted where that is too much.
 func (e *evaluator) forget(now time.Time) {
-	if e.shown++; e.shown%forgetEvery != 0 {
+	if e.shown++; e.shown < e.tidy {
 		return
 	}
 	old := now.Add(-e.rules.Memory() - time.Hour) // partitions are not read in step
@@ -204,12 +188,26 @@ func (e *evaluator) forget(now time.Time) {
 			delete(e.sent, key)
 		}
 	}
+	left := e.forgetUntil(old)
+	if len(left) > mostOccurrences {
+		slices.SortFunc(left, time.Time.Compare)
+		left = e.forgetUntil(left[len(left)/2])
+	}
+	e.tidy = e.shown + max(forgetEvery, len(left)/4)
+}
+
+// forgetUntil drops what was published up to old, and returns when the rest was.
+func (e *evaluator) forgetUntil(old time.Time) (left []time.Time) {
 	for key, w := range e.windows {
-		w.events = slices.DeleteFunc(w.events, func(o occurrence) bool { return o.published.Before(old) })
+		w.events = slices.DeleteFunc(w.events, func(o occurrence) bool { return !o.published.After(old) })
 		if len(w.events) == 0 {
 			delete(e.windows, key)
 		}
+		for _, o := range w.events {
+			left = append(left, o.published)
+		}
 	}
+	return left
 }
 
 // alertKey is the same for the same rule and event (or burst), whoever works it out and when.

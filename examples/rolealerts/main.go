@@ -1,5 +1,6 @@
 // Command rolealerts tells people of changes of roles, and of who has them, as
-// they happen: by webhook (Slack), PagerDuty, or on standard out. See README.md.
+// they happen, and of what else opens an organisation to others: by webhook (chats),
+// PagerDuty, or on standard out. See README.md.
 package main
 
 import (
@@ -7,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +31,7 @@ type config struct {
 	MaxAge time.Duration `env:"ALERT_MAX_AGE, default=24h"`
 
 	WebhookURL    string `env:"WEBHOOK_URL"`
-	WebhookFormat string `env:"WEBHOOK_FORMAT, default=slack"` // or json
+	WebhookFormat string `env:"WEBHOOK_FORMAT, default=slack"` // one of formats
 	PagerDutyURL  string `env:"PAGERDUTY_URL, default=https://events.pagerduty.com/v2/enqueue"`
 	PagerDutyKey  string `env:"PAGERDUTY_ROUTING_KEY"`
 	Stdout        bool   `env:"OUTPUT_STDOUT, default=false"`
@@ -74,8 +77,8 @@ func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
 func (c *config) outputs(stdout io.Writer) (map[string]output, error) {
 	outputs := map[string]output{}
 	if c.WebhookURL != "" {
-		if c.WebhookFormat != "slack" && c.WebhookFormat != "json" {
-			return nil, errors.New("WEBHOOK_FORMAT: slack or json is expected")
+		if formats[c.WebhookFormat] == nil {
+			return nil, fmt.Errorf("WEBHOOK_FORMAT: one of %v is expected", slices.Sorted(maps.Keys(formats)))
 		}
 		if err := checkURL("WEBHOOK_URL", c.WebhookURL); err != nil {
 			return nil, err

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"genesys-audit-connector/examples/consumer"
@@ -64,35 +63,19 @@ func newClient() *http.Client {
 	}
 }
 
-// webhook posts to a URL: a message as Slack's incoming webhooks (and Mattermost,
-// Rocket.Chat, Discord's /slack) take it, or the alert itself. The header
-// Idempotency-Key is the alert's key.
+// webhook posts to a URL, in one of formats. The header Idempotency-Key is the
+// alert's key.
 type webhook struct {
 	client *http.Client
 	url    string
-	format string // "slack" or "json"
+	format string
 }
 
 func (h *webhook) send(ctx context.Context, a *Alert) error {
-	var body any = a
-	if h.format == "slack" {
-		body = map[string]string{"text": slackText(a)}
-	}
-	if err := post(ctx, h.client, h.url, a.Key, body); err != nil {
+	if err := post(ctx, h.client, h.url, a.Key, formats[h.format](a)); err != nil {
 		return fmt.Errorf("webhook: %w", err)
 	}
 	return nil
-}
-
-// slackEscapes keeps names from becoming links or calling the whole channel.
-// https://docs.slack.dev/messaging/formatting-message-text#escaping
-var slackEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
-
-var slackMarks = map[string]string{"info": ":information_source:", "warning": ":warning:", "error": ":rotating_light:", "critical": ":rotating_light:"}
-
-func slackText(a *Alert) string {
-	return fmt.Sprintf("%s *%s* %s\n_%s, organisation %s, audit event %s, key %s_", slackMarks[a.Severity], strings.ToUpper(a.Severity),
-		slackEscapes.Replace(a.Summary), a.Time.Format(time.RFC3339), slackEscapes.Replace(a.Organisation), slackEscapes.Replace(a.AuditID), a.Key)
 }
 
 // pagerDuty triggers an incident by Events API v2; the alert's key is its
@@ -124,7 +107,7 @@ func (p *pagerDuty) send(ctx context.Context, a *Alert) error {
 	err := post(ctx, p.client, p.url, a.Key, pagerDutyEvent{
 		RoutingKey: p.routingKey, Action: "trigger", DedupKey: a.Key,
 		Payload: pagerDutyPayload{
-			Summary: cut(a.Summary, 1024), Source: "genesys-cloud/" + a.Organisation, Severity: a.Severity, Timestamp: a.Time,
+			Summary: a.Summary, Source: "genesys-cloud/" + a.Organisation, Severity: a.Severity, Timestamp: a.Time,
 			Component: a.EntityType, Class: a.Rule, Details: a,
 		},
 	})

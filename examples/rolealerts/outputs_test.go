@@ -18,6 +18,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"genesys-audit-connector/examples/consumer"
+	"genesys-audit-connector/examples/consumer/consumertest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -41,15 +42,19 @@ func TestGolden(t *testing.T) {
 	defer server.Close()
 	outputs := []output{
 		&webhook{newClient(), server.URL + "/slack", "slack"},
+		&webhook{newClient(), server.URL + "/mattermost", "mattermost"},
+		&webhook{newClient(), server.URL + "/discord", "discord"},
+		&webhook{newClient(), server.URL + "/teams", "teams"},
 		&webhook{newClient(), server.URL + "/json", "json"},
 		&pagerDuty{newClient(), server.URL + "/v2/enqueue", "routing key"},
 		printer{&b},
 	}
 	e := newEvaluator(rules, time.Hour)
-	hostile := edited(grant("2", "a", "b", "Master Admin", noon), func(m *consumer.Message) {
+	said := edited(grant("2", "a", "b", "Master Admin", noon), func(m *consumer.Message) {
 		m.Status, m.Context["memberName"] = text("FAILURE"), "<!channel> & "+strings.Repeat("ä", 5000)
 	})
-	for _, m := range []consumer.Message{grant("1", "a", "b", "Master Admin", noon), hostile} {
+	live := shown(t, consumertest.LiveGrant("3", "MemberAdd", bob, role, division), named{role: "Master Admin", member: "Bob Stone", division: "Berlin"})
+	for _, m := range append(live, said) {
 		for _, a := range e.alerts(&m) {
 			for _, out := range outputs {
 				if err := out.send(t.Context(), a); err != nil {

@@ -103,8 +103,11 @@ func (r *Rules) check(f *ruleFile) {
 		rule.check(func(key, format string, args ...any) {
 			f.wrong(fmt.Sprintf("$.rules[%d].%s", i, key), "rule %q: "+format, append([]any{rule.Name}, args...)...)
 		})
-		if rule.When.OutsideWorkingHours && r.WorkingHours == nil {
+		if slices.ContainsFunc(rule.When, func(c Condition) bool { return c.OutsideWorkingHours }) && r.WorkingHours == nil {
 			f.wrong(fmt.Sprintf("$.rules[%d].when.outsideWorkingHours", i), "rule %q: outsideWorkingHours: there are no workingHours", rule.Name)
+		}
+		if slices.ContainsFunc(rule.When, func(c Condition) bool { return c.WatchedRole }) && r.WatchedRoles == nil {
+			f.wrong(fmt.Sprintf("$.rules[%d].when.watchedRole", i), "rule %q: watchedRole: there are no watchedRoles", rule.Name)
 		}
 	}
 }
@@ -117,8 +120,12 @@ func (rule *Rule) check(wrong func(key, format string, args ...any)) {
 	if !slices.Contains(severities, rule.Severity) {
 		wrong("severity", "severity: one of %v is expected", severities)
 	}
-	if reflect.ValueOf(rule.When).IsZero() {
+	everything := func(c Condition) bool { return reflect.ValueOf(c).IsZero() }
+	if len(rule.When) == 0 || slices.ContainsFunc(rule.When, everything) {
 		wrong("when", "when: it would match every change")
+	}
+	if rule.Otherwise && rule.Many != nil {
+		wrong("otherwise", "otherwise: not for a rule that counts")
 	}
 	if m := rule.Many; m != nil && (m.Count < 2 || m.Within <= 0 || m.Within > maxWithin || !slices.Contains(groupings, m.By)) {
 		wrong("many", "many: count of 2 or more, within up to %s, by one of %v are expected", maxWithin, groupings)
@@ -156,6 +163,21 @@ func (c *Clock) UnmarshalYAML(node ast.Node) error {
 func (m *Many) UnmarshalYAML(node ast.Node) error {
 	type plain Many // without this method
 	return faultOf(node, yaml.NodeToValue(node, (*plain)(m), yaml.Strict()))
+}
+
+// UnmarshalYAML reads one condition, or a list of them.
+func (c *Conditions) UnmarshalYAML(node ast.Node) error {
+	conditions := []ast.Node{node}
+	if list, ok := node.(*ast.SequenceNode); ok {
+		conditions = list.Values
+	}
+	*c = make(Conditions, len(conditions))
+	for i, one := range conditions {
+		if err := yaml.NodeToValue(one, &(*c)[i], yaml.Strict()); err != nil {
+			return faultOf(one, err)
+		}
+	}
+	return nil
 }
 
 // UnmarshalYAML reads one pattern, or a list of them.

@@ -13,7 +13,9 @@ import (
 type Rules struct {
 	TimeZone     string            `yaml:"timeZone"`
 	WorkingHours *Hours            `yaml:"workingHours"`
-	Roles        map[string]string `yaml:"roles"` // names by id, where events have none
+	Roles        map[string]string `yaml:"roles"`   // names by id, where events have none
+	Clients      map[string]string `yaml:"clients"` // OAuth clients that stand in events as users: names by id
+	WatchedRoles Patterns          `yaml:"watchedRoles"`
 	Rules        []Rule            `yaml:"rules"`
 
 	zone *time.Location
@@ -27,14 +29,20 @@ type Hours struct {
 
 // Rule says what is worth an alert.
 type Rule struct {
-	Name     string    `yaml:"name"`
-	Severity string    `yaml:"severity"`
-	When     Condition `yaml:"when"`
-	Many     *Many     `yaml:"many"`
+	Name     string     `yaml:"name"`
+	Severity string     `yaml:"severity"`
+	When     Conditions `yaml:"when"`
+	Many     *Many      `yaml:"many"`
+	// Otherwise: not where a rule above (one without Many) asks for the change, too.
+	Otherwise bool `yaml:"otherwise"`
 }
+
+// Conditions are one or several, of which one must hold.
+type Conditions []Condition
 
 // Condition is what a change must be; all that is set must hold.
 type Condition struct {
+	Service             Patterns `yaml:"service"`
 	EntityType          Patterns `yaml:"entityType"`
 	EntityName          Patterns `yaml:"entityName"`
 	Action              Patterns `yaml:"action"`
@@ -43,9 +51,15 @@ type Condition struct {
 	ChangeType          Patterns `yaml:"changeType"`
 	PreviousValue       Patterns `yaml:"previousValue"`
 	NewValue            Patterns `yaml:"newValue"`
+	Added               Patterns `yaml:"added"`
 	Actor               Patterns `yaml:"actor"`
+	ActorType           Patterns `yaml:"actorType"`
+	Address             Patterns `yaml:"address"`
 	Role                Patterns `yaml:"role"`
+	WatchedRole         bool     `yaml:"watchedRole"`
 	Member              Patterns `yaml:"member"`
+	MemberType          Patterns `yaml:"memberType"`
+	Division            Patterns `yaml:"division"`
 	SelfGrant           bool     `yaml:"selfGrant"`
 	OutsideWorkingHours bool     `yaml:"outsideWorkingHours"`
 }
@@ -54,12 +68,12 @@ type Condition struct {
 type Many struct {
 	Count  int           `yaml:"count"`
 	Within time.Duration `yaml:"within"`
-	By     string        `yaml:"by"` // actor, member, role, or all
+	By     string        `yaml:"by"` // one of groupings
 }
 
 var (
 	severities = []string{"info", "warning", "error", "critical"} // those of PagerDuty
-	groupings  = []string{"actor", "member", "role", "all"}
+	groupings  = []string{"actor", "member", "role", "user", "address", "all"}
 	weekdays   = []string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"} // by time.Weekday
 )
 
@@ -78,16 +92,32 @@ func (r *Rules) Memory() time.Duration {
 	return memory
 }
 
-// holds tells whether a change is what the condition asks for.
-func (r *Rules) holds(c *Condition, s *subject) bool {
-	m := s.Message
-	return c.EntityType.match(m.EntityType) && c.EntityName.match(consumer.Text(m.EntityName)) &&
-		c.Action.match(m.Action) && c.Status.match(consumer.Text(m.Status)) &&
-		c.Key.match(consumer.Text(m.Key)) && c.ChangeType.match(m.Type) &&
-		c.PreviousValue.match(consumer.Text(m.Previous)) && c.NewValue.match(consumer.Text(m.New)) &&
-		c.Actor.match(s.actorID, s.actorName) && c.Role.match(s.roleID, s.roleName) && c.Member.match(s.memberID, s.memberName) &&
-		(!c.SelfGrant || s.actorID != "" && s.actorID == s.memberID) &&
-		(!c.OutsideWorkingHours || !r.working(m.Time))
+// holds reports whether a change is what one of the conditions asks for.
+func (r *Rules) holds(conditions Conditions, s *subject) bool {
+	return slices.ContainsFunc(conditions, func(c Condition) bool {
+		return c.eventHolds(s) && c.changeHolds(s) && c.peopleHold(s) &&
+			(!c.WatchedRole || r.WatchedRoles != nil && r.WatchedRoles.match(s.roleID, s.roleName)) &&
+			(!c.OutsideWorkingHours || !r.working(s.Time))
+	})
+}
+
+func (c *Condition) eventHolds(s *subject) bool {
+	return c.Service.match(consumer.Text(s.ServiceName)) && c.EntityType.match(s.EntityType) &&
+		c.EntityName.match(consumer.Text(s.EntityName)) && c.Action.match(s.Action) && c.Status.match(consumer.Text(s.Status))
+}
+
+func (c *Condition) changeHolds(s *subject) bool {
+	return c.Key.match(consumer.Text(s.Key)) && c.ChangeType.match(s.Type) &&
+		c.PreviousValue.match(consumer.Text(s.Previous)) && c.NewValue.match(consumer.Text(s.New)) &&
+		(c.Added == nil || c.Added.match(s.added()...))
+}
+
+func (c *Condition) peopleHold(s *subject) bool {
+	return c.Actor.match(s.actorID, s.actorName) && c.ActorType.match(s.actorType) && c.Address.match(s.address) &&
+		c.Role.match(s.roleID, s.roleName) && c.Member.match(s.memberID, s.memberName) &&
+		c.MemberType.match(consumer.Text(s.MemberType)) &&
+		c.Division.match(consumer.Text(s.DivisionID), consumer.Text(s.DivisionName)) &&
+		(!c.SelfGrant || s.actorID != "" && s.actorID == s.memberID)
 }
 
 // working tells whether an instant is within working hours. Hours over midnight

@@ -36,6 +36,11 @@ func TestRulesThatAreWrong(t *testing.T) {
 		"rules: [{name: a, when: {action: x}, many: {count: 1, within: 1m, by: all}}]":                        "many",
 		"rules: [{name: a, when: {action: x}, many: {count: 3, within: 30d, by: all}}]":                       "",
 		"rules: [{name: a, when: {action: x}, many: {count: 3, within: 1m, by: colour}}]":                     "by one of",
+		"rules: [{name: a, when: []}]":                                                                        "every change",
+		"rules: [{name: a, when: [{action: x}, {}]}]":                                                         "every change",
+		"rules: [{name: a, when: [{action: x, colour: red}]}]":                                                "colour",
+		"rules: [{name: a, when: {watchedRole: true}}]":                                                       "no watchedRoles",
+		"rules: [{name: a, when: {action: x}, otherwise: true, many: {count: 3, within: 1m, by: all}}]":       "otherwise",
 		"timeZone: Mars/Olympus\nrules: [{name: a, when: {action: x}}]":                                       "timeZone",
 		"workingHours: {days: [Monday], from: \"8:00\", to: \"9:00\"}\nrules: [{name: a, when: {action: x}}]": "Monday",
 		"workingHours: {days: [Mon], from: noon, to: \"9:00\"}\nrules: [{name: a, when: {action: x}}]":        "noon",
@@ -58,13 +63,14 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"  when: {action: x}\n  many:\n    count: 3\n    within: 30d\n    by: all":  9,
 		"  when: {action: x}\n  many: {count: 3, within: 1m, by: colour}":           8,
 		"  when: {action: x}\n  many: {count: 3, within: 1m, by: all, colour: red}": 8,
-		"  severity: info":                                        6,
-		"  when: {action: x}\n- when: {action: x}":                8,
-		"  when: {action: x}\n- name: first\n  when: {action: x}": 8,
-		"  when: {action: x}\n\tseverity: info":                   8,
-		"  when: {action: x}\n  name: third":                      8,
-		"  when: [":                                               7,
-		"  when: {action: x}\nworkingHours: {}":                   8,
+		"  severity: info":                                            6,
+		"  when: {action: x}\n- when: {action: x}":                    8,
+		"  when: {action: x}\n- name: first\n  when: {action: x}":     8,
+		"  when: {action: x}\n\tseverity: info":                       8,
+		"  when: {action: x}\n  name: third":                          8,
+		"  when:\n  - {action: x}\n  - {action: x,\n    colour: red}": 10,
+		"  when: [":                             7,
+		"  when: {action: x}\nworkingHours: {}": 8,
 	} {
 		_, err := ParseRules("dir/rules.yaml", []byte(before+text+"\n"))
 		if want := fmt.Sprintf("dir/rules.yaml:%d: ", line); err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -88,7 +94,7 @@ func TestShippedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rules) != 6 || r.Memory() != 20*time.Minute {
+	if len(r.Rules) != 21 || r.Memory() != 20*time.Minute {
 		t.Errorf("%d rules, memory %s", len(r.Rules), r.Memory())
 	}
 }
@@ -115,7 +121,7 @@ func TestPatterns(t *testing.T) {
 		{"true", "true", true},
 	} {
 		r := parse(t, "rules: [{name: a, when: {newValue: "+c.patterns+"}}]")
-		if got := r.Rules[0].When.NewValue.match(c.text); got != c.want {
+		if got := r.Rules[0].When[0].NewValue.match(c.text); got != c.want {
 			t.Errorf("%s and %q: %t", c.patterns, c.text, got)
 		}
 	}

@@ -154,6 +154,7 @@ func (a API) open(ctx context.Context, f *finding) (o opening) {
 	switch {
 	case err == nil:
 		f.ok("dialect " + a.Client.API())
+		a.served(f)
 	case refused != nil && refused.Status == http.StatusForbidden:
 		o.forbidden = err
 		f.ok("it answers")
@@ -163,6 +164,29 @@ func (a API) open(ctx context.Context, f *finding) (o opening) {
 		a.refuse(ctx, f, err)
 	}
 	return o
+}
+
+// served tells what the dialects that know services serve.
+func (a API) served(f *finding) {
+	s := a.Client.Served()
+	switch {
+	case len(s.Query) > 0 && s.Whole != nil && *s.Whole:
+		f.ok(fmt.Sprintf("query serves %d services and takes one query for all of them", len(s.Query)))
+	case len(s.Query) > 0 && s.Whole != nil:
+		f.ok(fmt.Sprintf("query serves %d services and wants a query for each", len(s.Query)))
+	case len(s.Query) > 0:
+		f.ok(fmt.Sprintf("query serves %d services", len(s.Query)))
+	}
+	if len(s.Realtime) == 0 {
+		return
+	}
+	lacks := 0
+	for _, service := range s.Query {
+		if !slices.Contains(s.Realtime, service) {
+			lacks++
+		}
+	}
+	f.ok(fmt.Sprintf("realtime serves %d, and lacks %d that query has", len(s.Realtime), lacks))
 }
 
 // wrongValues are all that are joined in an error.
@@ -188,7 +212,7 @@ func (a API) permission(ctx context.Context, f *finding, o opening) {
 	err := o.forbidden
 	switch {
 	case err == nil && o.wrong != nil:
-		f.warn("not looked at: what to read is not known", "")
+		f.add(Skipped, "not looked at: what to read is not known", "")
 		return
 	case err == nil && len(o.streams) > 0:
 		_, err = a.first(ctx, o.streams[0], recent(a.Client.Now()))

@@ -28,6 +28,7 @@ const (
 	OK      Status = "ok"
 	Warning Status = "warning" // it works, or was not looked at
 	Failed  Status = "failed"
+	Skipped Status = "skipped" // not looked at, which is nobody's fault, or that of what another check names
 )
 
 // Check is what was found of one thing.
@@ -44,6 +45,7 @@ type Doctor struct {
 	API      API
 	Kafka    Kafka
 	Registry Registry
+	Replica  Replica
 }
 
 // Run looks at one thing after the other and tells of each once it is known.
@@ -52,6 +54,7 @@ func (d *Doctor) Run(ctx context.Context, tell func(Check)) {
 	d.API.examine(e)
 	d.Kafka.examine(e)
 	d.Registry.examine(e)
+	d.Replica.examine(e)
 }
 
 // finding is the outcome of a look. It begins as good and gets worse by what is added.
@@ -105,6 +108,6 @@ func (e examination) judge(name string, by func(*finding)) Status {
 // skip tells of things that cannot be looked at before something else is mended.
 func (e examination) skip(because string, names ...string) {
 	for _, name := range names {
-		e.tell(Check{Name: name, Status: Warning, Detail: "not looked at: " + because})
+		e.tell(Check{Name: name, Status: Skipped, Detail: "not looked at: " + because})
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -87,4 +89,20 @@ func (c *Client) tryWhole(ctx context.Context, purpose audit.Purpose) error {
 	}
 	a.free()
 	return nil
+}
+
+// Served is what an organisation serves, as far as the last Open told.
+type Served struct {
+	Query, Realtime []string // services, sorted; nil where the dialect is not served
+	// Whole says whether one query may ask for all services; nil while not known.
+	Whole *bool
+}
+
+// Served tells what the organisation serves of the dialects that know services.
+func (c *Client) Served() Served {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Served{
+		Query: slices.Sorted(maps.Keys(c.mappings.query)), Realtime: slices.Sorted(maps.Keys(c.mappings.realtime)), Whole: c.whole,
+	}
 }

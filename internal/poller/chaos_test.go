@@ -195,6 +195,7 @@ func (c *chaos) ask(p *Poller) {
 	id := fmt.Sprint("request", c.n)
 	from := c.start.Add(-c.back + c.rnd.upTo(c.back+time.Since(c.start)))
 	r := offsets.Request{Kind: offsets.KindBackfill, From: from, To: from.Add(time.Minute + c.rnd.upTo(4*time.Hour))}
+	r.From, r.To = r.From.Truncate(time.Millisecond), r.To.Truncate(time.Millisecond) // as the topic gives it
 	if c.rnd.IntN(2) == 0 {
 		r.Kind = offsets.KindRepair
 		for range 20 {

@@ -115,6 +115,7 @@ func filling() Snapshot {
 	s.Started, s.Failures, s.Unmapped, s.Recent = before(26*time.Minute), nil, nil, s.Recent[:7]
 	s.Streams[0].Covered = audit.NewIntervalSet(between(30*day, 19*day), between(17*day+20*hour, 17*day+19*hour), between(26*time.Minute, 4*time.Second))
 	s.Streams[0].Wanted = audit.NewIntervalSet(between(19*day, 26*time.Minute)).Subtract(s.Streams[0].Covered)
+	s.Streams[0].Backfill = Backfill{Resumes: s.Now.Add(5 * hour), Done: s.Now.Add(2 * day)}
 	s.Streams[0].Reading = audit.NewIntervalSet(between(19*day, 18*day+12*hour))
 	s.Rate.Ours, s.Rate.Remaining = 49, 30
 	return s

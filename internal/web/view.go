@@ -100,6 +100,18 @@ func newView(s *Snapshot) *view {
 // urgency orders streams: what needs a look stands first.
 var urgency = map[level]int{warn: -2, busy: -1}
 
+// words tells when a backfill goes on, and when it will be done, as far as that is known.
+func (b Backfill) words(now time.Time) string {
+	text := ""
+	if !b.Resumes.IsZero() {
+		text = ", goes on " + stamp(b.Resumes, now)
+	}
+	if !b.Done.IsZero() {
+		text += ", done about " + stamp(b.Done, now)
+	}
+	return text
+}
+
 func (v *view) addStream(st *Stream, s *Snapshot) {
 	name := shown(st.Name, 2*maxName)
 	row := streamRow{
@@ -110,7 +122,7 @@ func (v *view) addStream(st *Stream, s *Snapshot) {
 		row.LastPoll = ago(st.LastPoll, s.Now)
 	}
 	if len(st.Wanted) > 0 {
-		row.Wanted, row.Level = human(st.Wanted.Length()), busy
+		row.Wanted, row.Level = human(st.Wanted.Length())+st.Backfill.words(s.Now), busy
 	}
 	if len(st.Gaps) > 0 {
 		row.Gaps, row.Level = number(uint64(len(st.Gaps))), warn
