@@ -51,6 +51,10 @@ test-browser: ## Test the status page in Chromium, which is installed (Debian); 
 test-connect: ## Test the way to OpenSearch: Kafka, Connect, registry and search, all fetched (JDK 17, Maven)
 	scripts/test-tagged connect -timeout $(TIMEOUT) $(FLAGS)
 
+.PHONY: test-postgres
+test-postgres: ## Test the way to PostgreSQL, and the reports there: Kafka, Connect, registry, PostgreSQL, all fetched (JDK 17, Maven)
+	scripts/test-tagged postgres -timeout $(TIMEOUT) $(FLAGS)
+
 .PHONY: test-siem
 test-siem: ## Test the SIEM example against rsyslog (Debian)
 	scripts/test-tagged siem -timeout $(TIMEOUT) $(FLAGS)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"genesys-audit-connector/internal/connecttest"
 	"genesys-audit-connector/internal/kafkatest"
 	"genesys-audit-connector/internal/sandbox"
 )
@@ -29,23 +30,24 @@ const (
 // a Connect worker to OpenSearch: the shipped worker properties, pipeline, mappings, template and sink.
 func TestEveryChangeIsOneDocument(t *testing.T) {
 	searchProcess, search := startSearch(t)
-	registry := service{kafkatest.StartRegistry(t).URL}
+	registry := connecttest.Service{URL: kafkatest.StartRegistry(t).URL}
 	brokers := kafkatest.Start(t, kafkatest.Options{}).Brokers()
-	workerProcess, worker := startWorker(t, brokers, registry)
-	searchProcess.await(t, func() error { return search.do("GET", "/_cluster/health?wait_for_status=yellow", nil, nil) })
+	worker := connecttest.StartWorker(t, "connect/worker.properties", brokers, registry,
+		connecttest.Fetched(t, "plugins/avro"), connecttest.Fetched(t, "plugins/camel"))
+	searchProcess.Await(t, func() error { return search.Do("GET", "/_cluster/health?wait_for_status=yellow", nil, nil) })
 	install(t, search)
 	publish(t, brokers, registry)
 	changes, err := readChanges(brokers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	workerProcess.await(t, func() error { return worker.do("GET", "/connectors", nil, nil) })
+	worker.AwaitReady(t)
 
 	s := newSink(t, worker, registry, search, nil)
 	first := awaitDocuments(t, brokers, s, search, changes, nil)
 	before := first
 	for range 2 {
-		s.replay(t)
+		s.Replay(t)
 		before = awaitDocuments(t, brokers, s, search, changes, before)
 	}
 	for id, d := range before {
@@ -60,10 +62,10 @@ func TestEveryChangeIsOneDocument(t *testing.T) {
 }
 
 // install runs the shipped script twice, as operators do.
-func install(t *testing.T, search service) {
+func install(t *testing.T, search connecttest.Service) {
 	t.Helper()
 	for range 2 {
-		out, err := exec.Command("./install", "opensearch", search.url, "--no-lifecycle").CombinedOutput()
+		out, err := exec.Command("./install", "opensearch", search.URL, "--no-lifecycle").CombinedOutput()
 		if err != nil {
 			t.Fatalf("install: %v\n%s", err, out)
 		}
@@ -72,7 +74,7 @@ func install(t *testing.T, search service) {
 
 // publish has the connector publish events, while an outsider's transaction is open in the same topic, which then is
 // aborted. Others are aborted and committed, and the last records of all partitions are committed ones.
-func publish(t *testing.T, brokers []string, registry service) {
+func publish(t *testing.T, brokers []string, registry connecttest.Service) {
 	t.Helper()
 	unlimited := sandbox.Limit{Requests: 1 << 30, Window: time.Second}
 	world, err := sandbox.Start(sandbox.ServerOptions{Options: sandbox.Options{Seed: 11, Odd: -1, OtherTypes: -1, AuditlogsLimit: unlimited, PlatformLimit: unlimited}})
@@ -135,17 +137,17 @@ func memberIn(t *testing.T, changes map[string]published) string {
 }
 
 // startConnector builds the connector and runs it until the test ends.
-func startConnector(t *testing.T, brokers []string, registry service, organisation string) {
+func startConnector(t *testing.T, brokers []string, registry connecttest.Service, organisation string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "connector")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/connector").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	start(t, "connector", []string{
+	connecttest.Start(t, "connector", []string{
 		"GENESYS_API_URL=" + organisation, "GENESYS_LOGIN_URL=" + organisation, "GENESYS_AUDIT_API=auditlogs",
 		"GENESYS_CLIENT_ID=sandbox", "GENESYS_CLIENT_SECRET=sandbox-secret", "GENESYS_RATE_LIMIT=100000/1s", "GENESYS_RATE_SHARE=1",
 		"KAFKA_BROKERS=" + strings.Join(brokers, ","), "KAFKA_TOPIC_CHANGES=" + topic, fmt.Sprintf("KAFKA_PARTITIONS=%d", partitions),
-		"SCHEMA_REGISTRY_URL=" + registry.url, "BACKFILL_FROM=14d", "POLL_INTERVAL=500ms", "HTTP_ADDR=127.0.0.1:0", "LOG_LEVEL=warn",
+		"SCHEMA_REGISTRY_URL=" + registry.URL, "BACKFILL_FROM=14d", "POLL_INTERVAL=500ms", "HTTP_ADDR=127.0.0.1:0", "LOG_LEVEL=warn",
 	}, program)
 }
 
@@ -153,7 +155,7 @@ func startConnector(t *testing.T, brokers []string, registry service, organisati
 func awaitPublished(t *testing.T, brokers []string, count int) map[string]published {
 	t.Helper()
 	var changes map[string]published
-	eventually(t, 90*time.Second, fmt.Sprintf("%d events are published", count), func() (err error) {
+	connecttest.Eventually(t, 90*time.Second, fmt.Sprintf("%d events are published", count), func() (err error) {
 		if changes, err = readChanges(brokers); err != nil {
 			return err
 		}
@@ -174,7 +176,7 @@ func awaitPublished(t *testing.T, brokers []string, count int) map[string]publis
 // awaitWritten waits until so many events of the connector stand in the log, be they visible or not.
 func awaitWritten(t *testing.T, brokers []string, count int) {
 	t.Helper()
-	eventually(t, time.Minute, fmt.Sprintf("%d events are written", count), func() error {
+	connecttest.Eventually(t, time.Minute, fmt.Sprintf("%d events are written", count), func() error {
 		records, err := readTopic(brokers, topic, kgo.ReadUncommitted())
 		ids := map[string]bool{}
 		for _, r := range records {
@@ -199,12 +201,12 @@ type document struct {
 }
 
 // awaitDocuments waits until the sink has brought all changes, every one of them once more than before.
-func awaitDocuments(t *testing.T, brokers []string, s sink, search service, changes map[string]published, before map[string]document) map[string]document {
+func awaitDocuments(t *testing.T, brokers []string, s connecttest.Sink, search connecttest.Service, changes map[string]published, before map[string]document) map[string]document {
 	t.Helper()
 	began := time.Now()
 	var found map[string]document
-	eventually(t, 4*time.Minute, "the sink has delivered everything", func() error {
-		if _, err := s.state(); errors.Is(err, errFailed) {
+	connecttest.Eventually(t, 4*time.Minute, "the sink has delivered everything", func() error {
+		if _, err := s.State(); errors.Is(err, connecttest.ErrFailed) {
 			t.Fatal(err)
 		}
 		if err := delivered(brokers, s, changes); err != nil {
@@ -230,8 +232,8 @@ func awaitDocuments(t *testing.T, brokers []string, s sink, search service, chan
 }
 
 // allDocuments reads every document, whichever index it is in.
-func allDocuments(search service) (map[string]document, error) {
-	if err := search.do("POST", "/genesys-audit-*/_refresh", nil, nil); err != nil {
+func allDocuments(search connecttest.Service) (map[string]document, error) {
+	if err := search.Do("POST", "/genesys-audit-*/_refresh", nil, nil); err != nil {
 		return nil, err
 	}
 	found := map[string]document{}
@@ -242,7 +244,7 @@ func allDocuments(search service) (map[string]document, error) {
 			query["search_after"] = after
 		}
 		var answer struct{ Hits struct{ Hits []document } }
-		if err := search.do(http.MethodPost, "/genesys-audit-*/_search", query, &answer); err != nil {
+		if err := search.Do(http.MethodPost, "/genesys-audit-*/_search", query, &answer); err != nil {
 			return nil, err
 		}
 		hits := answer.Hits.Hits

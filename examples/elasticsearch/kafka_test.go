@@ -15,6 +15,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/connecttest"
 )
 
 // readTopic reads what a client that nobody here wrote finds in a topic up to now.
@@ -133,15 +134,8 @@ func (o outsider) end(how kgo.TransactionEndTry) {
 }
 
 // delivered says nil when the sink's group has committed offsets beyond the last change record of each partition.
-func delivered(brokers []string, s sink, changes map[string]published) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	c, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	offsets, err := kadm.NewClient(c).FetchOffsets(ctx, "connect-"+s.name)
+func delivered(brokers []string, s connecttest.Sink, changes map[string]published) error {
+	offsets, err := s.Offsets(brokers)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"genesys-audit-connector/examples/consumer/consumertest"
 	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/connecttest"
 	"genesys-audit-connector/schemas"
 )
 
@@ -83,9 +84,9 @@ func liveEvents(member string) []liveEvent {
 }
 
 // publishLive writes their records in one transaction, as the connector does.
-func (o outsider) publishLive(registry service, member string, now time.Time) {
+func (o outsider) publishLive(registry connecttest.Service, member string, now time.Time) {
 	o.Helper()
-	r, err := codec.NewRegistry(codec.RegistryOptions{URL: registry.url})
+	r, err := codec.NewRegistry(codec.RegistryOptions{URL: registry.URL})
 	if err != nil {
 		o.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/connecttest"
 	"genesys-audit-connector/schemas"
 )
 
@@ -143,7 +144,7 @@ func TestReadmeHasTheQuestions(t *testing.T) {
 }
 
 // checkQueries asks what analysts ask, and wants exactly the right documents.
-func checkQueries(t *testing.T, search service, changes map[string]published) {
+func checkQueries(t *testing.T, search connecttest.Service, changes map[string]published) {
 	now := time.Now()
 	queue, granter, member := subjects(t, changes, now)
 	for _, q := range questions(queue, granter, member, now) {
@@ -169,7 +170,7 @@ func checkQueries(t *testing.T, search service, changes map[string]published) {
 }
 
 // checkNames looks at the first question's answer: who, how often.
-func checkNames(t *testing.T, search service, changes map[string]published, queue string, now time.Time) {
+func checkNames(t *testing.T, search connecttest.Service, changes map[string]published, queue string, now time.Time) {
 	want := map[string]int{}
 	for _, c := range changes {
 		if c.UserName != nil && questions(queue, "", "", now)[0].matches(c) {
@@ -190,7 +191,7 @@ func checkNames(t *testing.T, search service, changes map[string]published, queu
 		"size": 0, "query": queryString(questions(queue, "", "", now)[0].query),
 		"aggs": map[string]any{"who": map[string]any{"terms": map[string]any{"field": "user.name", "size": 100}}},
 	}
-	if err := search.do("POST", "/genesys-audit-*/_search", body, &answer); err != nil {
+	if err := search.Do("POST", "/genesys-audit-*/_search", body, &answer); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]int{}
@@ -240,7 +241,7 @@ func queryString(query string) any {
 }
 
 // hits are the ids of the documents that a query finds.
-func hits(t *testing.T, search service, query string) []string {
+func hits(t *testing.T, search connecttest.Service, query string) []string {
 	t.Helper()
 	var ids []string
 	var after []any
@@ -250,7 +251,7 @@ func hits(t *testing.T, search service, query string) []string {
 			body["search_after"] = after
 		}
 		var answer struct{ Hits struct{ Hits []document } }
-		if err := search.do("POST", "/genesys-audit-*/_search", body, &answer); err != nil {
+		if err := search.Do("POST", "/genesys-audit-*/_search", body, &answer); err != nil {
 			t.Fatal(err)
 		}
 		page := answer.Hits.Hits
@@ -266,7 +267,7 @@ func hits(t *testing.T, search service, query string) []string {
 }
 
 // checkDashboard asks the shipped dashboard's searches, and whether its fields can be counted by.
-func checkDashboard(t *testing.T, search service) {
+func checkDashboard(t *testing.T, search connecttest.Service) {
 	for _, o := range savedObjects(t) {
 		if o.Type != "search" && o.Type != "visualization" {
 			continue
@@ -278,7 +279,7 @@ func checkDashboard(t *testing.T, search service) {
 			var caps struct {
 				Fields map[string]map[string]struct{ Aggregatable bool }
 			}
-			if err := search.do("GET", "/genesys-audit-*/_field_caps?fields="+field, nil, &caps); err != nil {
+			if err := search.Do("GET", "/genesys-audit-*/_field_caps?fields="+field, nil, &caps); err != nil {
 				t.Fatal(err)
 			}
 			for kind, c := range caps.Fields[field] {
@@ -295,7 +296,7 @@ func checkDashboard(t *testing.T, search service) {
 
 // checkUncommitted shows that the isolation level is what keeps aborted records away: a sink without it, on a topic
 // of its own, brings them.
-func checkUncommitted(t *testing.T, brokers []string, worker, registry, search service, changes map[string]published) {
+func checkUncommitted(t *testing.T, brokers []string, worker connecttest.Worker, registry, search connecttest.Service, changes map[string]published) {
 	var value []byte
 	for _, c := range changes {
 		value = c.record.Value
@@ -303,7 +304,7 @@ func checkUncommitted(t *testing.T, brokers []string, worker, registry, search s
 	}
 	const control = "control"
 	createTopic(t, brokers, control)
-	if err := registry.do("POST", "/subjects/"+codec.Subject(control)+"/versions", map[string]string{"schema": schemas.ConfigurationChange}, nil); err != nil {
+	if err := registry.Do("POST", "/subjects/"+codec.Subject(control)+"/versions", map[string]string{"schema": schemas.ConfigurationChange}, nil); err != nil {
 		t.Fatal(err)
 	}
 	o := newOutsider(t, brokers)
@@ -315,15 +316,15 @@ func checkUncommitted(t *testing.T, brokers []string, worker, registry, search s
 		"name": "uncommitted", "topics": control, "tasks.max": "1",
 		"consumer.override.isolation.level": "read_uncommitted", "transforms.month.topic.format": "uncommitted",
 	})
-	eventually(t, time.Minute, "an uncommitted reader brings 5 documents", func() error {
-		if _, err := s.state(); errors.Is(err, errFailed) {
+	connecttest.Eventually(t, time.Minute, "an uncommitted reader brings 5 documents", func() error {
+		if _, err := s.State(); errors.Is(err, connecttest.ErrFailed) {
 			t.Fatal(err)
 		}
 		var answer struct{ Count int }
-		if err := search.do("POST", "/uncommitted/_refresh", nil, nil); err != nil {
+		if err := search.Do("POST", "/uncommitted/_refresh", nil, nil); err != nil {
 			return err
 		}
-		if err := search.do("GET", "/uncommitted/_count", nil, &answer); err != nil {
+		if err := search.Do("GET", "/uncommitted/_count", nil, &answer); err != nil {
 			return err
 		}
 		if answer.Count != 5 {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/connecttest"
 	"genesys-audit-connector/internal/kafkatest"
 	"genesys-audit-connector/schemas"
 )
@@ -20,7 +21,7 @@ import (
 // TestRegistryTakesSchema holds every released schema and the present one against a real registry that demands
 // BACKWARD, in the order in which an installation that is updated registers them.
 func TestRegistryTakesSchema(t *testing.T) {
-	registry := service{kafkatest.StartRegistry(t).URL}
+	registry := connecttest.Service{URL: kafkatest.StartRegistry(t).URL}
 	released, err := filepath.Glob("../../schemas/released/*.avsc")
 	if err != nil || len(released) == 0 {
 		t.Fatal("no released schema", err)
@@ -37,11 +38,11 @@ func TestRegistryTakesSchema(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := registry.do("POST", versions, map[string]string{"schema": string(content)}, nil); err != nil {
+		if err := registry.Do("POST", versions, map[string]string{"schema": string(content)}, nil); err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
 	}
-	connector, err := codec.NewRegistry(codec.RegistryOptions{URL: registry.url, AutoRegister: true})
+	connector, err := codec.NewRegistry(codec.RegistryOptions{URL: registry.URL, AutoRegister: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,12 +57,12 @@ func TestRegistryTakesSchema(t *testing.T) {
 	}
 	// The registry would have said so.
 	required := strings.Replace(schemas.ConfigurationChange, `{"name": "orgId"`, `{"name": "must", "type": "string"}, {"name": "orgId"`, 1)
-	if err := registry.do("POST", versions, map[string]string{"schema": required}, nil); err == nil || !strings.Contains(err.Error(), "409") {
+	if err := registry.Do("POST", versions, map[string]string{"schema": required}, nil); err == nil || !strings.Contains(err.Error(), "409") {
 		t.Errorf("a field without default: %v, want 409", err)
 	}
 	// And the connector says which subject it is about, when the schema does not fit what somebody else put there.
 	const other = `{"type":"record","name":"ConfigurationChange","namespace":"genesys.audit","fields":[{"name":"auditId","type":"long"}]}`
-	if err := registry.do("POST", "/subjects/"+codec.Subject("taken")+"/versions", map[string]string{"schema": other}, nil); err != nil {
+	if err := registry.Do("POST", "/subjects/"+codec.Subject("taken")+"/versions", map[string]string{"schema": other}, nil); err != nil {
 		t.Fatal(err)
 	}
 	var refusal *codec.RegistryError

@@ -20,8 +20,8 @@ var cefLimits = [...]struct{ value, text, message int }{{1500, 500, 1023}, {400,
 // cefID bounds the externalId, of which nothing may be cut off: ids have up to 512 bytes and an index.
 const cefID = 600
 
-// cefSeverity by OCSF severity: Unknown, Informational, Low, Medium.
-var cefSeverity = [...]int{0, 2, 4, 7}
+// cefSeverity by OCSF severity: Unknown, Informational, Low, Medium, High, Critical.
+var cefSeverity = [...]int{0, 2, 4, 6, 8, 10}
 
 // appendCEF appends a change in ArcSight's Common Event Format, version 0, by
 // "ArcSight Common Event Format (CEF) Implementation Standard", version 26.
@@ -33,12 +33,14 @@ func appendCEF(b []byte, m *consumer.Message) []byte {
 		w.header(m)
 		w.put("externalId", m.ID, cefID)
 		w.people(m)
-		w.labelled("cs1", "entityType", &m.EntityType, limits.text)
-		w.labelled("cs2", "entityId", m.EntityID, limits.text)
-		w.labelled("cs3", "entityName", m.EntityName, limits.text)
-		w.labelled("cs4", "configurationKey", m.Key, limits.text)
-		w.labelled("cs5", "previousValue", m.Previous, limits.value)
-		w.labelled("cs6", "newValue", m.New, limits.value)
+		w.labelled("cs1", "entityType", m.EntityType, limits.text)
+		w.labelled("cs2", "entityId", consumer.Text(m.EntityID), limits.text)
+		w.labelled("cs3", "entityName", entityName(m), limits.text)
+		w.labelled("cs4", "configurationKey", consumer.Text(m.Key), limits.text)
+		w.labelled("cs5", "previousValue", consumer.Text(m.Previous), limits.value)
+		w.labelled("cs6", "newValue", consumer.Text(m.New), limits.value)
+		w.labelled("flexString1", "division", division(m), limits.text)
+		w.labelled("flexString2", "attack", strings.Join(classes().judge(m).techniques, " "), limits.text)
 		w.number("cn1", "changeIndex", m.Index)
 		w.number("cn2", "changeCount", m.Count)
 		w.put("msg", sentence(m), limits.message)
@@ -56,7 +58,7 @@ type cefWriter struct {
 }
 
 func (w *cefWriter) header(m *consumer.Message) {
-	severityID, _ := severity(m)
+	severityID := classes().judge(m).severity
 	field := func(text string) {
 		w.b = append(append(w.b, cefHeaderEscapes.Replace(oneLine(cut(text, w.text)))...), '|')
 	}
@@ -72,12 +74,12 @@ func (w *cefWriter) header(m *consumer.Message) {
 func (w *cefWriter) people(m *consumer.Message) {
 	w.put("act", m.Action, w.text)
 	w.put("outcome", consumer.Text(m.Status), w.text)
-	w.put("suid", cmp.Or(consumer.Text(m.UserID), consumer.Text(m.ClientID)), w.text)
+	w.put("suid", actorID(m), w.text)
 	w.put("suser", consumer.Text(m.UserName), w.text)
-	w.put("duid", m.Context["userId"], w.text) // of a role membership
-	w.put("duser", m.Context["memberName"], w.text)
+	w.put("duid", memberID(m), w.text) // who came or went, or got a role
+	w.put("duser", memberName(m), w.text)
 	if list := addresses(m); len(list) > 0 {
-		if first := list[0].Unmap(); first.Is4() {
+		if first := list[0]; first.Is4() {
 			w.put("src", first.String(), w.text)
 		} else {
 			w.put("c6a2Label", "Source IPv6 Address", w.text)
@@ -94,10 +96,10 @@ func (w *cefWriter) put(key, text string, limit int) {
 	}
 }
 
-func (w *cefWriter) labelled(key, label string, text *string, limit int) {
-	if consumer.Text(text) != "" {
+func (w *cefWriter) labelled(key, label, text string, limit int) {
+	if text != "" {
 		w.put(key+"Label", label, limit)
-		w.put(key, *text, limit)
+		w.put(key, text, limit)
 	}
 }
 

@@ -44,6 +44,43 @@ func role(action string) consumer.Message {
 	})
 }
 
+// grant is a grant as live organisations show it, with the names looked up.
+func grant(action string, edit func(*consumer.Message)) consumer.Message {
+	return sample(func(m *consumer.Message) {
+		m.EntityType, m.Action, m.EntityID, m.EntityName, m.ServiceName = "Role", action, text("r-1"), text("Supervisor"), text("PeoplePermissions")
+		m.UserID, m.UserName, m.RemoteIP, m.Level = nil, nil, nil, text("SYSTEM")
+		m.Key, m.Type, m.Previous, m.New, m.PreviousType, m.NewType = text("members"), "ADDED", nil, text("u-2"), "ABSENT", "STRING"
+		if action == "MemberRemove" {
+			m.Type, m.Previous, m.New, m.PreviousType, m.NewType = "REMOVED", text("u-2"), nil, "STRING", "ABSENT"
+		}
+		m.MemberID, m.MemberName, m.MemberType, m.DivisionID, m.DivisionName = text("u-2"), text("Bob Builder"), text("user"), text("d-1"), text("Berlin")
+		m.ResolvedNames = []string{"entityName", "memberName", "divisionName"}
+		m.Context = map[string]string{"userId": "u-2", "roleId": "r-1", "orgId": "d-1"}
+		if edit != nil {
+			edit(m)
+		}
+	})
+}
+
+func membership(changeType string) consumer.Message {
+	return sample(func(m *consumer.Message) {
+		m.EntityType, m.EntityID, m.EntityName, m.ServiceName = "DirectoryGroup", text("g-1"), text("Night shift"), text("Groups")
+		m.Key, m.Type, m.Previous, m.New = text("group-membership"), changeType, nil, text("u-2")
+		m.MemberID, m.MemberName, m.MemberType = text("u-2"), text("Bob Builder"), text("user")
+		m.Context = map[string]string{"correlationId": "1"}
+	})
+}
+
+func login(action string) consumer.Message {
+	return sample(func(m *consumer.Message) {
+		m.EntityType, m.Action, m.EntityID, m.EntityName, m.ServiceName = "AuthUser", action, text("u-2"), text("Bob Builder"), text("PeoplePermissions")
+		m.Key, m.Type, m.Previous, m.New, m.PreviousType, m.NewType = nil, "NONE", nil, nil, "ABSENT", "ABSENT"
+		if action == "AuthenticationFailed" {
+			m.UserID, m.UserName, m.Status, m.Message = nil, nil, text("FAILURE"), text("Invalid login credentials")
+		}
+	})
+}
+
 // samples are by name what the golden files show.
 var samples = []struct {
 	name     string
@@ -56,7 +93,7 @@ var samples = []struct {
 		m.Action, m.Type, m.New, m.NewType = "Delete", "REMOVED", nil, "ABSENT"
 		m.UserID, m.UserName, m.ClientID, m.RemoteIP = nil, nil, text("client-1"), []string{"2001:db8::1"}
 	}), 3004, 4},
-	{"flow published", sample(func(m *consumer.Message) { m.EntityType, m.Action = "Flow", "Publish" }), 3004, 99},
+	{"flow published", sample(func(m *consumer.Message) { m.EntityType, m.Action = "Flow", "Publish" }), 3004, 8},
 	{"role granted", role("MemberAdd"), 3005, 1},
 	{"role taken", role("MemberRemove"), 3005, 2},
 	{"membership changed", role("MemberUpdate"), 3005, 99},
@@ -67,13 +104,36 @@ var samples = []struct {
 	}(), 3005, 1},
 	{"role edited", sample(func(m *consumer.Message) { m.EntityType, m.Key = "Role", text("permissions") }), 3004, 3},
 	{"user made", sample(func(m *consumer.Message) {
-		m.EntityType, m.Action, m.Key, m.Type = "User", "Create", text("name"), "ADDED"
+		m.EntityType, m.Action, m.Key, m.Type, m.ServiceName = "User", "Create", text("name"), "ADDED", text("Directory")
 	}), 3001, 1},
 	{"user disabled", sample(func(m *consumer.Message) {
 		m.EntityType, m.Key, m.Previous, m.New = "user", text("state"), text("active"), text("inactive")
 	}), 3001, 5},
 	{"user enabled", sample(func(m *consumer.Message) { m.EntityType, m.Key, m.New = "user", text("state"), text("active") }), 3001, 2},
 	{"user's title", sample(func(m *consumer.Message) { m.EntityType, m.Key = "User", text("title") }), 3004, 3},
+	{"role granted, as live organisations show it", grant("MemberAdd", nil), 3005, 1},
+	{"role granted to oneself", grant("MemberAdd", func(m *consumer.Message) { m.UserID, m.UserName, m.Level = m.MemberID, m.MemberName, text("USER") }), 3005, 1},
+	{"role granted to a group", grant("MemberAdd", func(m *consumer.Message) { m.MemberType, m.MemberName = text("group"), text("Night shift") }), 3006, 1},
+	{"role taken from a group", grant("MemberRemove", func(m *consumer.Message) { m.MemberType = text("group") }), 3006, 2},
+	{"member joined a group", membership("ADDED"), 3006, 3},
+	{"member left a group", membership("REMOVED"), 3006, 4},
+	{"member came or went", membership("MODIFIED"), 3006, 99},
+	{"group made", sample(func(m *consumer.Message) { m.EntityType, m.Action = "DirectoryGroup", "Create" }), 3006, 6},
+	{"login", login("Authenticate"), 3002, 1},
+	{"login failed", login("AuthenticationFailed"), 3002, 1},
+	{"logout", login("SingleLogout"), 3002, 2},
+	{"login by SAML", sample(func(m *consumer.Message) {
+		m.EntityType, m.Action, m.Key, m.Type = "UserSamlAuthentication", "Authenticate", nil, "NONE"
+	}), 3002, 1},
+	{"password changed", login("ChangePassword"), 3001, 3},
+	{"second factor gone", sample(func(m *consumer.Message) { m.EntityType, m.Action = "MFAVerifier", "Delete" }), 3001, 11},
+	{"client made by a client that stands in userId", sample(func(m *consumer.Message) {
+		m.EntityType, m.Action, m.UserID, m.ClientID, m.UserName = "OAuthClient", "Create", text("c-1"), text("c-1"), text("Terraform pipeline")
+		m.ResolvedNames = []string{"userName"}
+	}), 3004, 1},
+	{"trust", sample(func(m *consumer.Message) {
+		m.EntityType, m.Action, m.ServiceName = "OrganizationAuthorizationTrust", "Create", text("PeoplePermissions")
+	}), 3004, 1},
 	{"failed", sample(func(m *consumer.Message) { m.Status = text("FAILURE") }), 3004, 3},
 	{"warning", sample(func(m *consumer.Message) { m.Status = text("WARNING") }), 3004, 3},
 	{"nothing known", consumer.Message{ID: "sha256:ab:0", Change: consumer.Change{AuditID: "sha256:ab", Count: 1, Time: time.UnixMilli(0).UTC(), Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT"}}, 3004, 0},
@@ -130,7 +190,11 @@ func TestGoldenSyslog(t *testing.T) {
 	s := testSyslog(t, syslogConfig{Address: "127.0.0.1:514", Framing: "newline"})
 	var b []byte
 	for _, c := range samples {
-		b = append(append(b, "# "+c.name+"\n"...), append(s.appendMessage(nil, &c.message), '\n')...)
+		message, err := s.appendMessage(nil, &c.message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(append(b, "# "+c.name+"\n"...), append(message, '\n')...)
 	}
 	golden(t, "syslog.golden", b)
 }
@@ -218,9 +282,10 @@ func FuzzCEF(f *testing.F) {
 func TestSyslogHeader(t *testing.T) {
 	s := testSyslog(t, syslogConfig{Address: "127.0.0.1:514", Framing: "newline", Hostname: "siem host\x01", AppName: strings.Repeat("x", 60)})
 	for _, c := range samples {
-		m := regexp.MustCompile(`^<(\d{1,3})>1 (\S+) ([!-~]{1,255}) ([!-~]{1,48}) - audit - CEF:`).FindStringSubmatch(string(s.appendMessage(nil, &c.message)))
-		if m == nil {
-			t.Fatalf("%s: %q", c.name, s.appendMessage(nil, &c.message))
+		message, err := s.appendMessage(nil, &c.message)
+		m := regexp.MustCompile(`^<(\d{1,3})>1 (\S+) ([!-~]{1,255}) ([!-~]{1,48}) - audit - CEF:`).FindStringSubmatch(string(message))
+		if m == nil || err != nil {
+			t.Fatalf("%s: %q %v", c.name, message, err)
 		}
 		if at, err := time.Parse(time.RFC3339Nano, m[2]); err != nil || !at.Equal(c.message.Time) {
 			t.Errorf("%s: time %s", c.name, m[2])

@@ -1,16 +1,20 @@
-// Command siem delivers Genesys Cloud's configuration changes to a SIEM: as OCSF
-// events to Splunk's HTTP Event Collector, as CEF over syslog, or to standard
-// out. See README.md.
+// Command siem delivers Genesys Cloud's configuration changes to a SIEM: to Splunk's
+// HTTP Event Collector, to Microsoft Sentinel, over syslog, or to standard out; as OCSF,
+// ECS, CEF or LEEF. See README.md.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -22,10 +26,14 @@ import (
 
 // config is the environment. An output is used when its address is set.
 type config struct {
-	Kafka  consumer.Config
-	HEC    hecConfig
-	Syslog syslogConfig
-	Stdout bool `env:"OUTPUT_STDOUT, default=false"`
+	Kafka        consumer.Config
+	HEC          hecConfig
+	Syslog       syslogConfig
+	Sentinel     sentinelConfig
+	Stdout       bool   `env:"OUTPUT_STDOUT, default=false"`
+	StdoutFormat string `env:"STDOUT_FORMAT, default=ocsf"`
+	// What is not delivered; see filter.go. Nothing is left out unless it says so.
+	Exclude string `env:"EXCLUDE"`
 }
 
 func main() {
@@ -51,6 +59,14 @@ func run(ctx context.Context, env envconfig.Lookuper, stdout io.Writer) error {
 	if c.Kafka.Log, err = zap.NewProduction(); err != nil {
 		return err
 	}
+	filter, err := newFilter(c.Exclude, c.Kafka.Log)
+	if err != nil {
+		return err
+	}
+	defer filter.close()
+	for name, deliver := range outputs {
+		outputs[name] = filter.before(deliver)
+	}
 	return consumer.RunEach(ctx, c.Kafka, outputs)
 }
 
@@ -70,25 +86,65 @@ func (c *config) outputs(stdout io.Writer) (map[string]consumer.Handler, error) 
 		}
 		outputs["syslog"] = s.deliver
 	}
+	if c.Sentinel.Endpoint != "" {
+		s, err := newSentinel(c.Sentinel)
+		if err != nil {
+			return nil, err
+		}
+		outputs["sentinel"] = s.deliver
+	}
 	if c.Stdout {
-		outputs["stdout"] = printer(stdout)
+		format, err := formatOf("STDOUT_FORMAT", c.StdoutFormat)
+		if err != nil {
+			return nil, err
+		}
+		outputs["stdout"] = printer(stdout, format)
 	}
 	if len(outputs) == 0 {
-		return nil, errors.New("no output: set SPLUNK_HEC_URL, SYSLOG_ADDR or OUTPUT_STDOUT=true")
+		return nil, errors.New("no output: set SPLUNK_HEC_URL, SENTINEL_ENDPOINT, SYSLOG_ADDR or OUTPUT_STDOUT=true")
 	}
 	return outputs, nil
 }
 
-// printer writes one OCSF event a line.
-func printer(w io.Writer) consumer.Handler {
+// format appends a change to b, in one line without its end.
+type format func(b []byte, m *consumer.Message) ([]byte, error)
+
+// formats by the names that settings have for them.
+var formats = map[string]format{
+	"cef":  func(b []byte, m *consumer.Message) ([]byte, error) { return appendCEF(b, m), nil },
+	"leef": func(b []byte, m *consumer.Message) ([]byte, error) { return appendLEEF(b, m), nil },
+	"ocsf": func(b []byte, m *consumer.Message) ([]byte, error) { return appendJSON(b, newOCSF(m)) },
+	"ecs":  func(b []byte, m *consumer.Message) ([]byte, error) { return appendJSON(b, newECS(m).nested()) },
+}
+
+func formatOf(variable, name string) (format, error) {
+	if f := formats[name]; f != nil {
+		return f, nil
+	}
+	return nil, fmt.Errorf("%s: %s is expected", variable, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
+}
+
+func appendJSON(b []byte, value any) ([]byte, error) {
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	err := e.Encode(value)
+	return append(b, bytes.TrimSuffix(line.Bytes(), []byte("\n"))...), err
+}
+
+// printer writes one event a line.
+func printer(w io.Writer, format format) consumer.Handler {
 	var mu sync.Mutex
-	lines := json.NewEncoder(w)
-	lines.SetEscapeHTML(false)
 	return func(_ context.Context, messages []consumer.Message) (int, error) {
 		mu.Lock()
 		defer mu.Unlock()
+		var line []byte
 		for i := range messages {
-			if err := lines.Encode(newOCSF(&messages[i])); err != nil {
+			var err error
+			if line, err = format(line[:0], &messages[i]); err != nil {
+				return i, err
+			}
+			if _, err := w.Write(append(line, '\n')); err != nil {
 				return i, err
 			}
 		}

@@ -2,15 +2,14 @@ package main
 
 import (
 	"cmp"
-	"net/netip"
 	"strings"
 	"time"
 
 	"genesys-audit-connector/examples/consumer"
 )
 
-// ocsfVersion is the schema that events are of: https://schema.ocsf.io/1.5.0
-const ocsfVersion = "1.5.0"
+// ocsfVersion is the schema that events are of: https://schema.ocsf.io/1.8.0
+const ocsfVersion = "1.8.0"
 
 // OCSF is an event of one of the classes below. Its JSON is the same whenever it
 // is made: a repeat can be told by metadata.uid and is the same in every byte.
@@ -28,13 +27,19 @@ type OCSF struct {
 	Severity     string         `json:"severity"`
 	StatusID     int            `json:"status_id"`
 	Status       string         `json:"status"`
+	StatusDetail string         `json:"status_detail,omitempty"` // of what failed, in Genesys' words
 	Message      string         `json:"message"`
 	Metadata     ocsfMetadata   `json:"metadata"`
 	Actor        *ocsfActor     `json:"actor,omitempty"`
 	SrcEndpoint  *ocsfEndpoint  `json:"src_endpoint,omitempty"`
 	Entity       *ocsfEntity    `json:"entity,omitempty"`     // Entity Management
-	User         *ocsfUser      `json:"user,omitempty"`       // Account Change, User Access Management
-	Privileges   []string       `json:"privileges,omitempty"` // User Access Management
+	User         *ocsfUser      `json:"user,omitempty"`       // whose account, rights or membership it is
+	Group        *ocsfNamed     `json:"group,omitempty"`      // Group Management
+	Privileges   []string       `json:"privileges,omitempty"` // the role that is given or taken
+	Service      *ocsfNamed     `json:"service,omitempty"`    // Authentication: what one logs in to
+	Protocol     string         `json:"auth_protocol,omitempty"`
+	ProtocolID   int            `json:"auth_protocol_id,omitempty"`
+	Attacks      []ocsfAttack   `json:"attacks,omitempty"`
 	Unmapped     map[string]any `json:"unmapped"`
 }
 
@@ -46,6 +51,7 @@ type ocsfMetadata struct {
 	LogName        string      `json:"log_name"`
 	LogProvider    string      `json:"log_provider,omitempty"`
 	OriginalTime   string      `json:"original_time"`
+	Profiles       []string    `json:"profiles,omitempty"` // security_control, to which attacks belongs
 	TenantUID      string      `json:"tenant_uid,omitempty"`
 	Product        ocsfProduct `json:"product"`
 }
@@ -61,8 +67,21 @@ type ocsfActor struct {
 }
 
 type ocsfUser struct {
+	UID    string `json:"uid,omitempty"`
+	Name   string `json:"name,omitempty"`
+	Type   string `json:"type,omitempty"`
+	TypeID int    `json:"type_id,omitempty"`
+}
+
+// ocsfNamed is a group, a service or an ATT&CK technique.
+type ocsfNamed struct {
 	UID  string `json:"uid,omitempty"`
 	Name string `json:"name,omitempty"`
+}
+
+type ocsfAttack struct {
+	Technique    *ocsfNamed `json:"technique"`
+	SubTechnique *ocsfNamed `json:"sub_technique,omitempty"`
 }
 
 type ocsfEntity struct {
@@ -77,128 +96,103 @@ type ocsfEndpoint struct {
 	Intermediates []string `json:"intermediate_ips,omitempty"`
 }
 
-// class is an OCSF class with the names of its activities.
-type class struct {
-	uid        int
-	name       string
-	activities map[int]string
-}
-
-// The classes, all of category Identity & Access Management (3).
-var (
-	accountChange = class{3001, "Account Change", map[int]string{1: "Create", 2: "Enable", 5: "Disable", 6: "Delete"}}
-	entityChange  = class{3004, "Entity Management", map[int]string{
-		1: "Create", 2: "Read", 3: "Update", 4: "Delete", 5: "Move", 8: "Enable", 9: "Disable", 10: "Activate", 11: "Deactivate",
-		12: "Suspend", 13: "Resume",
-	}}
-	userAccess = class{3005, "User Access Management", map[int]string{1: "Assign Privileges", 2: "Revoke Privileges"}}
-)
-
-const (
-	activityUnknown = 0
-	activityOther   = 99 // activity_name then is the action in Genesys' words
-)
-
-// entityActivities are the actions, in lower case, that Entity Management knows.
-var entityActivities = map[string]int{
-	"create": 1, "add": 1, "copy": 1, "read": 2, "view": 2, "download": 2, "export": 2, "update": 3, "edit": 3, "replace": 3, "memberadd": 3,
-	"memberupdate": 3, "memberremove": 3, "delete": 4, "remove": 4, "move": 5, "enable": 8, "disable": 9, "activate": 10, "deactivate": 11,
-	"suspend": 12, "resume": 13,
-}
-
-// classify says what class and activity a change is. Who gets or loses a role is
-// User Access Management; a user who comes, goes, or may log in or no longer is
-// Account Change; everything else is Entity Management.
-func classify(m *consumer.Message) (class, int) {
-	action, entity := strings.ToLower(m.Action), strings.ToLower(m.EntityType)
-	switch {
-	case entity == "role" && m.Context["userId"] != "":
-		switch action {
-		case "memberadd":
-			return userAccess, 1
-		case "memberremove":
-			return userAccess, 2
-		case "memberupdate":
-			return userAccess, activityOther
-		}
-	case entity == "user" && consumer.Text(m.EntityID)+consumer.Text(m.EntityName) != "":
-		switch {
-		case action == "create" || action == "add":
-			return accountChange, 1
-		case action == "delete" || action == "remove":
-			return accountChange, 6
-		case consumer.Text(m.Key) == "state" && consumer.Text(m.New) == "active":
-			return accountChange, 2
-		case consumer.Text(m.Key) == "state" && consumer.Text(m.New) == "inactive":
-			return accountChange, 5
-		case consumer.Text(m.Key) == "state" && consumer.Text(m.New) == "deleted":
-			return accountChange, 6
-		}
-	}
-	if action == "" {
-		return entityChange, activityUnknown
-	}
-	return entityChange, cmp.Or(entityActivities[action], activityOther)
-}
-
 // newOCSF is the event that a change is.
 func newOCSF(m *consumer.Message) *OCSF {
-	class, activity := classify(m)
-	name := class.activities[activity]
-	switch activity {
-	case activityUnknown:
-		name = "Unknown"
-	case activityOther:
-		name = m.Action
-	}
+	v := classes().judge(m)
+	name := v.activityName(m)
 	e := &OCSF{
-		ActivityID: activity, ActivityName: name, CategoryUID: 3, CategoryName: "Identity & Access Management",
-		ClassUID: class.uid, ClassName: class.name, TypeUID: 100*class.uid + activity, TypeName: class.name + ": " + name,
-		Time: m.Time.UnixMilli(), Message: sentence(m),
+		ActivityID: v.activity, ActivityName: name, CategoryUID: 3, CategoryName: "Identity & Access Management",
+		ClassUID: v.class.uid, ClassName: v.class.name, TypeUID: 100*v.class.uid + v.activity, TypeName: v.class.name + ": " + name,
+		Time: m.Time.UnixMilli(), SeverityID: v.severity, Severity: severities[v.severity], Message: sentence(m),
 		Metadata: ocsfMetadata{
 			Version: ocsfVersion, UID: m.ID, CorrelationUID: m.AuditID, EventCode: m.Action, LogName: "audit",
 			LogProvider: consumer.Text(m.ServiceName), OriginalTime: m.Time.Format(time.RFC3339Nano), TenantUID: consumer.Text(m.OrgID),
 			Product: ocsfProduct{Name: "Genesys Cloud", VendorName: "Genesys"},
 		},
-		Unmapped: unmapped(m),
+		Actor: actor(m), SrcEndpoint: endpoint(m), Unmapped: unmapped(m),
 	}
-	e.SeverityID, e.Severity = severity(m)
-	e.StatusID, e.Status = status(m)
-	e.Actor = actor(m)
-	e.SrcEndpoint = endpoint(m)
-	switch class.uid {
-	case userAccess.uid:
-		e.User = &ocsfUser{UID: m.Context["userId"], Name: m.Context["memberName"]}
-		e.Privileges = []string{cmp.Or(m.Context["roleName"], m.Context["roleId"], consumer.Text(m.EntityID), "unknown")}
-	case accountChange.uid:
-		e.User = user(m.EntityID, m.EntityName)
-	default:
-		e.Entity = entity(m)
+	e.StatusID, e.Status = status(m, &v)
+	if e.StatusID == 2 {
+		e.StatusDetail = consumer.Text(m.Message)
 	}
+	for _, id := range v.techniques {
+		e.Attacks = append(e.Attacks, attack(id))
+		e.Metadata.Profiles = []string{"security_control"}
+	}
+	e.about(m, v.class)
 	return e
 }
 
-func user(id, name *string) *ocsfUser {
-	u := ocsfUser{UID: consumer.Text(id), Name: consumer.Text(name)}
-	if u == (ocsfUser{}) {
-		return nil
+// about sets the objects that a class requires.
+func (e *OCSF) about(m *consumer.Message, c *class) {
+	role := cmp.Or(entityName(m), m.Context["roleId"], consumer.Text(m.EntityID), "unknown")
+	switch c {
+	case &userAccess:
+		e.User, e.Privileges = subject(m), []string{role}
+	case &groupChange:
+		if isRole(m) {
+			e.Group, e.Privileges = &ocsfNamed{memberID(m), memberName(m)}, []string{role}
+			break
+		}
+		e.Group = named(consumer.Text(m.EntityID), entityName(m))
+		if memberID(m) != "" {
+			e.User = subject(m)
+		}
+	case &accountChange:
+		e.User = someone(account(m))
+	case &authentication:
+		e.User, e.Service = someone(account(m)), &ocsfNamed{Name: "Genesys Cloud"}
+		if strings.EqualFold(m.EntityType, "UserSamlAuthentication") {
+			e.Protocol, e.ProtocolID = "SAML", 5
+		}
+	default:
+		e.Entity = entity(m)
 	}
-	return &u
+}
+
+// subject is who gets or loses something.
+func subject(m *consumer.Message) *ocsfUser {
+	u := someone(memberID(m), memberName(m))
+	switch consumer.Text(m.MemberType) {
+	case "user":
+		u.Type, u.TypeID = "User", 1
+	case "client":
+		u.Type, u.TypeID = "Service", 4
+	}
+	return u
+}
+
+// someone is a user, of whom OCSF wants an id or a name.
+func someone(id, name string) *ocsfUser {
+	u := named(id, name)
+	return &ocsfUser{UID: u.UID, Name: u.Name}
+}
+
+func named(id, name string) *ocsfNamed {
+	if id == "" && name == "" {
+		name = "unknown"
+	}
+	return &ocsfNamed{UID: id, Name: name}
 }
 
 func entity(m *consumer.Message) *ocsfEntity {
-	e := &ocsfEntity{Type: m.EntityType, UID: consumer.Text(m.EntityID), Name: consumer.Text(m.EntityName)}
+	e := &ocsfEntity{Type: m.EntityType, UID: consumer.Text(m.EntityID), Name: entityName(m)}
 	if e.UID == "" && e.Name == "" {
 		e.Name = cmp.Or(m.EntityType, "unknown") // one of them is required
-	}
-	if strings.EqualFold(m.EntityType, "user") {
-		e.User = user(m.EntityID, m.EntityName)
+	} else if strings.EqualFold(m.EntityType, "user") {
+		e.User = someone(e.UID, e.Name)
 	}
 	return e
 }
 
 func actor(m *consumer.Message) *ocsfActor {
-	a := ocsfActor{User: user(m.UserID, m.UserName), AppUID: consumer.Text(m.ClientID)}
+	a := ocsfActor{AppUID: consumer.Text(m.ClientID)}
+	switch id, name := consumer.Text(m.UserID), consumer.Text(m.UserName); {
+	case actorType(m) == actorUser:
+		a.User = someone(id, name)
+	case name != "": // of the client
+		a.User = &ocsfUser{UID: id, Name: name, Type: "Service", TypeID: 4}
+	}
 	if a == (ocsfActor{}) {
 		return nil
 	}
@@ -218,39 +212,27 @@ func endpoint(m *consumer.Message) *ocsfEndpoint {
 	return e
 }
 
-func addresses(m *consumer.Message) []netip.Addr {
-	var list []netip.Addr
-	for _, text := range m.RemoteIP {
-		if a, err := netip.ParseAddr(text); err == nil {
-			list = append(list, a.WithZone(""))
-		}
+func attack(id string) ocsfAttack {
+	names := classes().Techniques
+	parent, _, sub := strings.Cut(id, ".")
+	a := ocsfAttack{Technique: &ocsfNamed{parent, names[parent]}}
+	if sub {
+		a.SubTechnique = &ocsfNamed{id, names[id]}
 	}
-	return list
+	return a
 }
 
-// severity is a judgement: who may do what comes first, then what is gone.
-func severity(m *consumer.Message) (id int, name string) {
-	switch strings.ToLower(m.EntityType) {
-	case "role", "oauthclient":
-		return 3, "Medium"
-	}
-	if strings.EqualFold(m.Action, "Delete") {
-		return 2, "Low"
-	}
-	return 1, "Informational"
-}
-
-func status(m *consumer.Message) (id int, name string) {
-	switch text := consumer.Text(m.Status); text {
-	case "":
-		return 0, "Unknown"
-	case "SUCCESS":
-		return 1, "Success"
-	case "FAILURE":
+func status(m *consumer.Message, v *verdict) (id int, name string) {
+	text := consumer.Text(m.Status)
+	switch {
+	case v.status == "Failure", text == "FAILURE": // some actions are the failure, whatever the status
 		return 2, "Failure"
-	default:
-		return 99, text
+	case text == "":
+		return 0, "Unknown"
+	case text == "SUCCESS":
+		return 1, "Success"
 	}
+	return 99, text
 }
 
 // unmapped is what OCSF has no place for, above all the change itself.
@@ -258,69 +240,36 @@ func unmapped(m *consumer.Message) map[string]any {
 	u := map[string]any{
 		"change_type": m.Type, "change_index": m.Index, "change_count": m.Count,
 		"previous_type": m.PreviousType, "new_type": m.NewType, "entity_type": m.EntityType, "organisation": m.Org,
+		"actor_type": actorType(m),
 	}
-	for name, text := range map[string]*string{
-		"configuration_key": m.Key, "previous_value": m.Previous, "new_value": m.New, "entity_id": m.EntityID, "entity_name": m.EntityName,
-		"level": m.Level, "application": m.Application,
+	for name, text := range map[string]string{
+		"level": consumer.Text(m.Level), "application": consumer.Text(m.Application), "message": consumer.Text(m.Message),
+		"transaction_id": consumer.Text(m.TransactionID), "entity_id": consumer.Text(m.EntityID), "entity_name": entityName(m),
+		"member_id": memberID(m), "member_name": memberName(m), "member_type": consumer.Text(m.MemberType),
+		"division_id": consumer.Text(m.DivisionID), "division_name": consumer.Text(m.DivisionName), "actor_id": actorID(m),
 	} {
-		if text != nil {
-			u[name] = *text
+		if text != "" {
+			u[name] = text
 		}
+	}
+	for name, text := range map[string]*string{"configuration_key": m.Key, "previous_value": m.Previous, "new_value": m.New} {
+		if text != nil {
+			u[name] = *text // a value may be the empty text
+		}
+	}
+	if memberID(m) != "" {
+		u["member_relation"] = relation(m)
 	}
 	if len(m.Context) > 0 {
 		u["context"] = m.Context
+	}
+	for name, list := range map[string][]string{"resolved_names": m.ResolvedNames, "masked_fields": m.MaskedFields} {
+		if len(list) > 0 {
+			u[name] = list
+		}
 	}
 	if len(m.RemoteIP) > len(addresses(m)) {
 		u["remote_ip"] = m.RemoteIP
 	}
 	return u
-}
-
-// sentenceValue is how much of a value a sentence quotes, in bytes.
-const sentenceValue = 200
-
-// sentence tells the change to a person, in one line.
-func sentence(m *consumer.Message) string {
-	var s strings.Builder
-	s.WriteString(cmp.Or(consumer.Text(m.UserName), consumer.Text(m.UserID), consumer.Text(m.ClientID), "The system"))
-	s.WriteString(": " + cmp.Or(m.Action, "change") + " of " + cmp.Or(m.EntityType, "an object"))
-	if name := cmp.Or(m.Context["roleName"], m.Context["roleId"], consumer.Text(m.EntityName), consumer.Text(m.EntityID)); name != "" {
-		s.WriteString(" " + quote(name))
-	}
-	if member := cmp.Or(m.Context["memberName"], m.Context["userId"]); member != "" {
-		s.WriteString(", member " + quote(member))
-	}
-	if m.Key != nil {
-		s.WriteString(", " + cut(*m.Key, sentenceValue))
-	}
-	switch m.Type {
-	case "ADDED":
-		s.WriteString(" = " + quote(consumer.Text(m.New)))
-	case "REMOVED":
-		s.WriteString(" (was " + quote(consumer.Text(m.Previous)) + ") removed")
-	case "MODIFIED", "REORDERED":
-		s.WriteString(" from " + quote(consumer.Text(m.Previous)) + " to " + quote(consumer.Text(m.New)))
-	}
-	return oneLine(s.String())
-}
-
-func quote(text string) string { return "\"" + cut(text, sentenceValue) + "\"" }
-
-// cut shortens a text to at most n bytes, without breaking a character.
-func cut(text string, n int) string {
-	const mark = "…"
-	if len(text) <= n {
-		return text
-	}
-	return strings.ToValidUTF8(text[:n-len(mark)], "") + mark
-}
-
-// oneLine makes control characters spaces.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)
 }

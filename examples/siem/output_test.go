@@ -111,7 +111,7 @@ func TestOutputsAreIndependent(t *testing.T) {
 func TestStdout(t *testing.T) {
 	var b bytes.Buffer
 	messages := []consumer.Message{sample(nil), role("MemberAdd")}
-	if n, err := printer(&b)(t.Context(), messages); n != 2 || err != nil {
+	if n, err := printer(&b, formats["ocsf"])(t.Context(), messages); n != 2 || err != nil {
 		t.Fatal(n, err)
 	}
 	for line := range bytes.Lines(b.Bytes()) {
@@ -126,13 +126,19 @@ func TestStdout(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	for want, env := range map[string]map[string]string{
-		"KAFKA_BROKERS":    {"OUTPUT_STDOUT": "true"},
-		"no output":        {"KAFKA_BROKERS": "a:1"},
-		"SPLUNK_HEC_TOKEN": {"KAFKA_BROKERS": "a:1", "SPLUNK_HEC_URL": "https://splunk:8088"},
-		"SPLUNK_HEC_URL":   {"KAFKA_BROKERS": "a:1", "SPLUNK_HEC_URL": "splunk:8088"},
-		"SYSLOG_ADDR":      {"KAFKA_BROKERS": "a:1", "SYSLOG_ADDR": "syslog"},
-		"SYSLOG_FRAMING":   {"KAFKA_BROKERS": "a:1", "SYSLOG_ADDR": "syslog:514", "SYSLOG_FRAMING": "none"},
-		"START_FROM":       {"KAFKA_BROKERS": "a:1", "OUTPUT_STDOUT": "true", "START_FROM": "yesterday"},
+		"KAFKA_BROKERS":       {"OUTPUT_STDOUT": "true"},
+		"no output":           {"KAFKA_BROKERS": "a:1"},
+		"SPLUNK_HEC_TOKEN":    {"KAFKA_BROKERS": "a:1", "SPLUNK_HEC_URL": "https://splunk:8088"},
+		"SPLUNK_HEC_URL":      {"KAFKA_BROKERS": "a:1", "SPLUNK_HEC_URL": "splunk:8088"},
+		"SYSLOG_ADDR":         {"KAFKA_BROKERS": "a:1", "SYSLOG_ADDR": "syslog"},
+		"SYSLOG_FRAMING":      {"KAFKA_BROKERS": "a:1", "SYSLOG_ADDR": "syslog:514", "SYSLOG_FRAMING": "none"},
+		"SYSLOG_FORMAT":       {"KAFKA_BROKERS": "a:1", "SYSLOG_ADDR": "syslog:514", "SYSLOG_FORMAT": "xml"},
+		"STDOUT_FORMAT":       {"KAFKA_BROKERS": "a:1", "OUTPUT_STDOUT": "true", "STDOUT_FORMAT": "xml"},
+		"EXCLUDE":             {"KAFKA_BROKERS": "a:1", "OUTPUT_STDOUT": "true", "EXCLUDE": "noise; entity=User"},
+		"SENTINEL_ENDPOINT":   {"KAFKA_BROKERS": "a:1", "SENTINEL_ENDPOINT": "dce.example"},
+		"SENTINEL_DCR_ID":     {"KAFKA_BROKERS": "a:1", "SENTINEL_ENDPOINT": "https://dce.example"},
+		"AZURE_CLIENT_SECRET": {"KAFKA_BROKERS": "a:1", "SENTINEL_ENDPOINT": "https://dce.example", "SENTINEL_DCR_ID": "dcr-1", "AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c"},
+		"START_FROM":          {"KAFKA_BROKERS": "a:1", "OUTPUT_STDOUT": "true", "START_FROM": "yesterday"},
 	} {
 		if err := run(t.Context(), envconfig.MapLookuper(env), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", env, err)

@@ -119,7 +119,7 @@ func testRsyslog(t *testing.T, framing string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	understood := regexp.MustCompile(`^(109|110) \S+T\S+ siem\.example genesys-audit audit +(CEF:.* msg=.*)\n$`)
+	understood := regexp.MustCompile(`^(108|109|110) \S+T\S+ siem\.example genesys-audit audit +(CEF:.* msg=.*)\n$`)
 	var got received
 	broken := 0
 	for line := range bytes.Lines(content) {
@@ -150,12 +150,16 @@ func TestOCSFIsValid(t *testing.T) {
 	topic := consumertest.New(t)
 	topic.Commit(append(topic.Events(3000), topic.Grants(50)...)...)
 	var b bytes.Buffer
-	print := printer(&b)
+	print := printer(&b, formats["ocsf"])
 	for _, s := range samples {
 		s.message.ID = s.name
 		if _, err := print(t.Context(), []consumer.Message{s.message}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	live := liveRecords(t, 3000)
+	if n, err := print(t.Context(), live); n != len(live) || err != nil {
+		t.Fatal(n, err)
 	}
 	startPrinter(t, topic, print)
 	consumertest.Await(t, "all is printed", patience, func() bool { return topic.Lag("print") == 0 })
@@ -164,14 +168,18 @@ func TestOCSFIsValid(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, out)
 	}
 	t.Logf("\n%s", out)
-	for _, class := range []string{"Entity Management: Update", "User Access Management: Assign Privileges", "Account Change: Disable"} {
+	for _, class := range []string{"Entity Management: Update", "User Access Management: Assign Privileges", "Account Change: Disable", "Authentication: Logon",
+		"Group Management: Add User", "Group Management: Assign Privileges"} {
 		if !strings.Contains(out, class) {
 			t.Errorf("no event was %s", class)
 		}
 	}
 	// The judges can say no.
 	first, _, _ := bytes.Cut(b.Bytes(), []byte("\n"))
-	for _, path := range []string{"time", "class_uid:7", "activity_id:77", "metadata.version:9", "metadata.product", "entity", "invented:1", "src_endpoint.ip:x"} {
+	if out, err := validate(append(first, '\n')); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	for _, path := range []string{"time", "class_uid:7", "activity_id:77", "metadata.version:9", "metadata.product", "entity", "invented:1", "attacks:1", "src_endpoint.ip:x"} {
 		if out, err := validate(spoil(t, first, path)); err == nil {
 			t.Errorf("%s: found valid:\n%s", path, out)
 		}

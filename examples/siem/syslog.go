@@ -25,10 +25,11 @@ type syslogConfig struct {
 	Facility int           `env:"SYSLOG_FACILITY, default=13"` // log audit
 	Hostname string        `env:"SYSLOG_HOSTNAME"`             // this host's, where unset
 	AppName  string        `env:"SYSLOG_APP_NAME, default=genesys-audit"`
+	Format   string        `env:"SYSLOG_FORMAT, default=cef"` // leef, ecs, ocsf
 	Timeout  time.Duration `env:"SYSLOG_TIMEOUT, default=30s"`
 }
 
-// syslog delivers changes as RFC 5424 messages with CEF in them.
+// syslog delivers changes as RFC 5424 messages with CEF in them, or another format.
 //
 // Syslog acknowledges nothing: what is written to a connection may be lost with
 // it, unseen. So each batch has a connection of its own, whose sending side is
@@ -43,6 +44,7 @@ type syslog struct {
 	config   syslogConfig
 	hostname string
 	tls      *tls.Config // nil without
+	format   format
 }
 
 func newSyslog(c syslogConfig) (*syslog, error) {
@@ -56,12 +58,15 @@ func newSyslog(c syslogConfig) (*syslog, error) {
 		return nil, errors.New("SYSLOG_FACILITY: a number from 0 to 23 is expected")
 	}
 	s := &syslog{config: c, hostname: c.Hostname}
+	var err error
+	if s.format, err = formatOf("SYSLOG_FORMAT", c.Format); err != nil {
+		return nil, err
+	}
 	if s.hostname == "" {
 		s.hostname, _ = os.Hostname()
 	}
 	s.hostname = syslogName(s.hostname, 255)
 	if c.TLS {
-		var err error
 		if s.tls, err = clientTLS("SYSLOG_TLS_CA_FILE", c.CAFile); err != nil {
 			return nil, err
 		}
@@ -74,7 +79,10 @@ func newSyslog(c syslogConfig) (*syslog, error) {
 func (s *syslog) deliver(ctx context.Context, messages []consumer.Message) (int, error) {
 	var frames, message []byte
 	for i := range messages {
-		message = s.appendMessage(message[:0], &messages[i])
+		var err error
+		if message, err = s.appendMessage(message[:0], &messages[i]); err != nil {
+			return 0, fmt.Errorf("encode %s: %w", messages[i].ID, err)
+		}
 		if s.config.Framing == "octet-counting" { // RFC 6587, 3.4.1
 			frames = strconv.AppendInt(frames, int64(len(message)), 10)
 			frames = append(append(frames, ' '), message...)
@@ -153,8 +161,8 @@ func (c connection) close() {
 }
 
 // appendMessage appends a change as RFC 5424 wants it. Without the BOM that it
-// asks for in front of UTF-8, which keeps parsers from finding the "CEF:".
-func (s *syslog) appendMessage(b []byte, m *consumer.Message) []byte {
+// asks for in front of UTF-8, which keeps parsers from finding the "CEF:" or "LEEF:".
+func (s *syslog) appendMessage(b []byte, m *consumer.Message) ([]byte, error) {
 	b = append(b, '<')
 	b = strconv.AppendInt(b, int64(8*s.config.Facility+syslogSeverity(m)), 10)
 	b = append(b, ">1 "...)
@@ -162,12 +170,15 @@ func (s *syslog) appendMessage(b []byte, m *consumer.Message) []byte {
 	b = append(append(b, ' '), s.hostname...)
 	b = append(append(b, ' '), syslogName(s.config.AppName, 48)...)
 	b = append(b, " - audit - "...) // no process, what kind of message, no structured data
-	return appendCEF(b, m)
+	return s.format(b, m)
 }
 
-// syslogSeverity is notice for what concerns permissions, else informational.
+// syslogSeverity is warning for what is high, notice for what is medium, else informational.
 func syslogSeverity(m *consumer.Message) int {
-	if id, _ := severity(m); id >= 3 {
+	switch severity := classes().judge(m).severity; {
+	case severity >= 4:
+		return 4
+	case severity == 3:
 		return 5
 	}
 	return 6

@@ -26,6 +26,9 @@ func testSyslog(t *testing.T, c syslogConfig) *syslog {
 	if c.Hostname == "" {
 		c.Hostname = "siem"
 	}
+	if c.Format == "" {
+		c.Format = "cef"
+	}
 	if c.AppName == "" {
 		c.AppName = "genesys-audit"
 	}

@@ -1,7 +1,8 @@
 """Validates OCSF events, one JSON object a line on standard input.
 
 Two judges, neither of which knows the other:
-- the published schema of the event's own version, as JSON Schema, class by class
+- the published schema of the event's own version, as JSON Schema, class by class,
+  with the profiles that the event names
   (PyPI ocsf-json-schema carries it, so that nothing is asked of schema.ocsf.io);
 - py-ocsf-models, for what all events have in common and for the metadata. It has
   no model of the Identity & Access Management classes.
@@ -20,18 +21,20 @@ validators = {}
 schemas = {}
 
 
-def validator(version, class_uid):
-    if (version, class_uid) not in validators:
+def validator(version, class_uid, profiles):
+    key = version, class_uid, tuple(profiles)
+    if key not in validators:
         if version not in schemas:
             schemas[version] = OcsfJsonSchemaEmbedded(get_ocsf_schema(version))
         schema = schemas[version]
         name = schema.lookup_class_name_from_uid(class_uid)
-        validators[version, class_uid] = jsonschema.Draft202012Validator(schema.get_class_schema(name))
-    return validators[version, class_uid]
+        validators[key] = jsonschema.Draft202012Validator(schema.get_class_schema(name, list(profiles)))
+    return validators[key]
 
 
 def faults(event):
-    for e in validator(event["metadata"]["version"], event["class_uid"]).iter_errors(event):
+    metadata = event["metadata"]
+    for e in validator(metadata["version"], event["class_uid"], metadata.get("profiles", [])).iter_errors(event):
         yield f"{e.json_path}: {e.message[:300]}"
     if event["type_uid"] != event["class_uid"] * 100 + event["activity_id"]:
         yield "type_uid is not class_uid * 100 + activity_id"

@@ -1,6 +1,7 @@
-//go:build connect && linux
-
-package elasticsearch
+// Package connecttest runs Kafka Connect with a sink, and other programs beside it, for tests of the examples: a worker
+// on shipped properties, a connector by its shipped file, and what a topic holds by a client that nobody here wrote. It
+// is for Linux, whose kernel ends the programs of a test that was killed.
+package connecttest
 
 import (
 	"fmt"
@@ -16,22 +17,24 @@ import (
 	"time"
 )
 
-// process is another program. It is killed when the test ends, and by the kernel should the test itself be.
-type process struct {
+// Process is another program. It is killed when the test ends, and by the kernel should the test itself be.
+type Process struct {
 	name, log string
+	cmd       *exec.Cmd
 	done      chan struct{}
 }
 
-// start runs a program in a folder of its own. Its output goes to a log, of which a failing test shows the end.
-func start(t *testing.T, name string, env []string, args ...string) *process {
+// Start runs a program in a folder of its own. Its output goes to a log, of which a failing test shows the end.
+func Start(t *testing.T, name string, env []string, args ...string) *Process {
 	t.Helper()
 	dir := t.TempDir()
-	p := &process{name: name, log: filepath.Join(dir, "log"), done: make(chan struct{})}
+	p := &Process{name: name, log: filepath.Join(dir, "log"), done: make(chan struct{})}
 	log, err := os.Create(p.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
+	p.cmd = cmd
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -52,8 +55,7 @@ func start(t *testing.T, name string, env []string, args ...string) *process {
 		t.Fatalf("%s: %v", name, err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-p.done
+		p.End(syscall.SIGKILL)
 		if t.Failed() {
 			t.Logf("the end of what %s said:\n%s", name, p.tail())
 		}
@@ -61,11 +63,17 @@ func start(t *testing.T, name string, env []string, args ...string) *process {
 	return p
 }
 
-// await returns when ready does not fail any more, and ends the test when the program has ended or took too long.
-func (p *process) await(t *testing.T, ready func() error) {
+// End sends a signal that ends the program, and returns when it has ended.
+func (p *Process) End(signal os.Signal) {
+	_ = p.cmd.Process.Signal(signal) // it may have ended before
+	<-p.done
+}
+
+// Await returns when ready does not fail any more, and ends the test when the program has ended or took too long.
+func (p *Process) Await(t *testing.T, ready func() error) {
 	t.Helper()
 	began := time.Now()
-	eventually(t, 2*time.Minute, p.name+" is ready", func() error {
+	Eventually(t, 2*time.Minute, p.name+" is ready", func() error {
 		select {
 		case <-p.done:
 			t.Fatalf("%s ended", p.name)
@@ -76,7 +84,7 @@ func (p *process) await(t *testing.T, ready func() error) {
 	t.Logf("%s is ready after %v more", p.name, time.Since(began).Round(time.Second))
 }
 
-func (p *process) tail() string {
+func (p *Process) tail() string {
 	content, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
@@ -85,8 +93,8 @@ func (p *process) tail() string {
 	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
 
-// eventually tries until it works, and ends the test when that takes too long.
-func eventually(t *testing.T, within time.Duration, what string, try func() error) {
+// Eventually tries until it works, and ends the test when that takes too long.
+func Eventually(t *testing.T, within time.Duration, what string, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
@@ -101,9 +109,9 @@ func eventually(t *testing.T, within time.Duration, what string, try func() erro
 	}
 }
 
-// freeAddr is an address on loopback that nothing listened on a moment ago. A JVM takes long to bind it, so it is none
+// FreeAddr is an address on loopback that nothing listened on a moment ago. A JVM takes long to bind it, so it is none
 // of those that the kernel gives to outgoing connections meanwhile (from 32768 on, unless it is told otherwise).
-func freeAddr(t *testing.T) (addr string, port string) {
+func FreeAddr(t *testing.T) (addr string, port string) {
 	t.Helper()
 	for range 100 {
 		port := fmt.Sprint(15000 + rand.IntN(17000))
