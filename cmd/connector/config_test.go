@@ -59,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		Org: "default",
 		Genesys: Genesys{
 			Region: "mypurecloud.ie", ClientID: cfg.Genesys.ClientID, ClientSecret: cfg.Genesys.ClientSecret,
-			API: "auto", Filter: "type=configuration", Priority: []string{"PeoplePermissions"}, RateShare: 0.7, RateReserve: 10, RequestTimeout: 30 * time.Second,
+			API: "auto", Filter: "type=configuration", Priority: []string{"PeoplePermissions"}, Names: true, RateShare: 0.7, RateReserve: 10, RequestTimeout: 30 * time.Second,
 		},
 		Poll: Poll{
 			Interval: 5 * time.Second, Overlap: 2 * time.Minute,
