@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/offsets"
 )
 
 // closedUntil are hours that begin so long from now.
@@ -60,6 +61,40 @@ func TestTakeoverLeavesNothingNewToTheNight(t *testing.T) {
 		}
 		if old := b.kafka.ledgers["query:*"].Covered.Clip(audit.Interval{From: b.start.Add(-48 * time.Hour), To: b.start.Add(-24 * time.Hour)}); len(old) > 0 {
 			b.Errorf("history was read before its hours: %v", old)
+		}
+	})
+}
+
+// TestStreamThatComesBackWantsWhatOthersWanted: older time was ordered while others
+// took a stream's place, and not all of it read: the stream reads it when it is back.
+func TestStreamThatComesBackWantsWhatOthersWanted(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.free = 0
+		delete(b.api.events, stream)
+		old := b.start.Add(-20 * time.Hour)
+		e := &shownEvent{id: "old", at: old, visible: old}
+		b.api.events["query:*"] = []*shownEvent{e}
+		b.lead(2 * time.Hour)
+
+		clear(b.api.events)
+		b.api.events["query:0"] = []*shownEvent{e}
+		b.api.replaces = map[string][]string{"query:0": {"query:*"}, "query:*": {"query:0"}}
+		b.lead(10 * time.Minute)
+		order := func(l offsets.Ledger) offsets.Ledger {
+			return l.Want(audit.Interval{From: b.start.Add(-24 * time.Hour), To: b.start.Add(-2 * time.Hour)})
+		}
+		b.kafka.ledgers["query:0"] = order(b.kafka.ledgers["query:0"]) // as a request does, before any of it is read
+
+		clear(b.api.events)
+		b.api.events["query:*"] = []*shownEvent{e}
+		b.lead(10 * time.Minute)
+		if b.kafka.published["old"] != 1 {
+			b.Errorf("what was ordered is not read: %+v", b.kafka.ledgers["query:*"])
+		}
+		var wanted int
+		b.during(b.api, 3*time.Second, func() { wanted = len(b.kafka.ledgers["query:*"].Wanted) })
+		if wanted > 0 {
+			b.Error("it is wanted again at each start")
 		}
 	})
 }

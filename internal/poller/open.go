@@ -105,7 +105,7 @@ func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time
 		start = edge.Add(firstReading(s.Retention)) // "all there is" is what can still be asked for, and no gap
 	}
 	if known {
-		return resume(l, start, now, p.cfg.SweepAges)
+		return takeOver(resume(l, start, now, p.cfg.SweepAges), s, loaded)
 	}
 	for _, name := range s.Replaces {
 		if before, ok := loaded[name]; ok {
@@ -117,6 +117,21 @@ func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time
 		}
 	}
 	return begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
+}
+
+// takeOver is the ledger of a stream that was read before with what was ordered of
+// time before its start while others were read in its place, and is left to read.
+func takeOver(l offsets.Ledger, s audit.Stream, loaded map[string]offsets.Ledger) offsets.Ledger {
+	for _, name := range s.Replaces {
+		for _, part := range loaded[name].Wanted.Clip(audit.Interval{To: l.Start}) {
+			beside := l
+			beside.Start = part.From
+			for _, i := range unknown(beside, part.To) {
+				l = l.Want(i)
+			}
+		}
+	}
+	return l
 }
 
 // untilDone tries until it works, ctx ends (then it returns its cause) or the
