@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/jsonscan"
 )
 
@@ -47,10 +48,10 @@ func (c *Client) chooseServices(ctx context.Context, purpose audit.Purpose) (str
 	}
 	if c.allowsWhole(ctx, m, purpose) {
 		streams = append(streams, c.wholeStream(m))
-	} else {
-		for _, service := range services {
-			streams = append(streams, c.serviceStream(m, service))
-		}
+		services = m.alone()
+	}
+	for _, service := range services {
+		streams = append(streams, c.serviceStream(m, service))
 	}
 	var dialects []string
 	if m.query != nil {
@@ -69,7 +70,7 @@ func (c *Client) askMappings(ctx context.Context, purpose audit.Purpose) (m mapp
 	d := c.cfg.Dialect
 	if d != Realtime {
 		err = c.confirm(ctx, c.withoutQuery, func() (err error) {
-			m.query, err = c.mapping(ctx, queryPath+"/servicemapping", purpose, false)
+			m.query, err = c.mapping(ctx, queryPath+"/servicemapping", purpose, 0, false)
 			return err
 		})
 		if err != nil && (d != Auto || !notServed(err)) {
@@ -78,7 +79,7 @@ func (c *Client) askMappings(ctx context.Context, purpose audit.Purpose) (m mapp
 	}
 	if d != Query {
 		var missing error
-		m.realtime, missing = c.mapping(ctx, realtimePath+"/servicemapping", purpose, m.query != nil)
+		m.realtime, missing = c.realtimeMapping(ctx, m, purpose)
 		if missing != nil && (d != Auto || !notServed(missing)) {
 			return m, missing
 		}
@@ -87,6 +88,32 @@ func (c *Client) askMappings(ctx context.Context, purpose audit.Purpose) (m mapp
 		return m, fmt.Errorf("no dialect is served, are GENESYS_REGION and GENESYS_API_URL right? %w", err)
 	}
 	return m, nil
+}
+
+// realtimeMapping asks for the mapping of realtime. Where query serves all that is
+// asked for, a fault of realtime holds up nothing: it stays as it was before, and
+// events come later where there was none.
+func (c *Client) realtimeMapping(ctx context.Context, m mappings, purpose audit.Purpose) (mapping, error) {
+	spare := c.cfg.Dialect == Auto && m.query != nil
+	for _, service := range c.cfg.Services {
+		_, ok := m.query[service]
+		spare = spare && ok
+	}
+	attempts := 0
+	if spare {
+		attempts = fewTries
+	}
+	realtime, err := c.mapping(ctx, realtimePath+"/servicemapping", purpose, attempts, m.query != nil)
+	subject := health.Subject{Kind: health.API, Op: "see what realtime serves", Warning: true}
+	if !spare || err == nil || notServed(err) || ctx.Err() != nil {
+		c.report(subject, nil)
+		return realtime, err
+	}
+	c.log.Warn("what realtime serves cannot be had; it is left as it was", zap.Error(err))
+	c.report(subject, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mappings.realtime, nil
 }
 
 // withoutQuery returns how long it has to last that query has no mapping, where
@@ -103,8 +130,8 @@ func (c *Client) withoutQuery(err error) time.Duration {
 }
 
 // mapping asks for one mapping. An empty one counts as none, where it may be empty.
-func (c *Client) mapping(ctx context.Context, path string, purpose audit.Purpose, mayBeEmpty bool) (mapping, error) {
-	req := &request{op: "GET " + path, method: http.MethodGet, path: path, purpose: purpose}
+func (c *Client) mapping(ctx context.Context, path string, purpose audit.Purpose, attempts int, mayBeEmpty bool) (mapping, error) {
+	req := &request{op: "GET " + path, method: http.MethodGet, path: path, purpose: purpose, attempts: attempts}
 	var m mapping
 	a, err := c.ask(ctx, req, func(a *answer) (err error) {
 		if m, err = readMapping(a); err == nil && len(m) == 0 && !mayBeEmpty {
@@ -155,6 +182,18 @@ func (m mappings) served() []string {
 	all := slices.Concat(slices.Collect(maps.Keys(m.query)), slices.Collect(maps.Keys(m.realtime)))
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// alone lists the services that realtime serves and query does not: nobody says that
+// a query of all services shows them, so they are read for themselves.
+func (m mappings) alone() (services []string) {
+	for service := range m.realtime {
+		if _, ok := m.query[service]; !ok {
+			services = append(services, service)
+		}
+	}
+	slices.Sort(services)
+	return services
 }
 
 // selected is the services to read. One that is served in another case is an
@@ -212,12 +251,18 @@ func (c *Client) streamName(m mappings, service string) string {
 func (c *Client) wholeStream(m mappings) *stream {
 	st := &stream{dialect: string(Query), Stream: audit.Stream{Name: wholeName, MaxWindow: traits[Query].window, Retention: c.retention(Query)}}
 	st.read = func(ctx context.Context, r *reading) error { return c.readQuery(ctx, r, r.Interval, true) }
+	stay := map[string]bool{wholeName: true}
+	for _, service := range m.alone() {
+		stay[c.streamName(m, service)] = true
+	}
 	for _, service := range slices.Sorted(maps.Keys(m.realtime)) {
-		c.addPreview(st, m, service)
+		if _, ok := m.query[service]; ok {
+			c.addPreview(st, m, service)
+		}
 	}
 	if c.cfg.KnownStreams != nil {
 		for _, name := range c.cfg.KnownStreams() {
-			if name != wholeName && (strings.HasPrefix(name, string(Auto)+":") || strings.HasPrefix(name, string(Query)+":")) {
+			if !stay[name] && (strings.HasPrefix(name, string(Auto)+":") || strings.HasPrefix(name, string(Query)+":")) {
 				st.Replaces = append(st.Replaces, name)
 			}
 		}

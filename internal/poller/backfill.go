@@ -35,6 +35,9 @@ type backfill struct {
 	// healing is what was not read in time: it waits for no hours, as history does.
 	healing audit.IntervalSet
 	pace    pace
+	// ahead is how far behind the API's retention a reading begins, for its turn comes
+	// late: what is gone by then would have all of it refused, again and again.
+	ahead time.Duration
 }
 
 // piece is wanted time that is read apart from the rest.
@@ -151,6 +154,9 @@ func (b *backfill) nextPiece(now, edge time.Time) (*job, time.Time) {
 			if len(v.first().Clip(x.interval)) > 0 {
 				return audit.Interval{}
 			}
+			if held := (audit.Interval{From: latest(x.interval.From, edge.Add(b.ahead)), To: x.interval.To}); !held.Empty() {
+				return held
+			}
 			return audit.Interval{From: latest(x.interval.From, edge), To: x.interval.To}
 		})
 		if r == nil { // a tail reads it at the moment
@@ -171,8 +177,13 @@ func (b *backfill) nextChunk(now, edge time.Time) *job {
 		return nil
 	}
 	r := b.p.claim(b.s.Name, false, func(v view) audit.Interval {
-		wanted := b.allowed(v.Wanted.Clip(audit.Interval{From: edge, To: v.Wanted.Last()}), now)
-		return chunk(wanted, v.first().Union(b.apart()), b.size, len(b.pieces) >= mostPieces)
+		for _, from := range []time.Time{edge.Add(b.ahead), edge} {
+			wanted := b.allowed(v.Wanted.Clip(audit.Interval{From: from, To: v.Wanted.Last()}), now)
+			if c := chunk(wanted, v.first().Union(b.apart()), b.size, len(b.pieces) >= mostPieces); !c.Empty() {
+				return c
+			}
+		}
+		return audit.Interval{}
 	})
 	if r == nil {
 		return nil
@@ -211,6 +222,11 @@ func (b *backfill) read(r *reading, x *piece) *job {
 				b.remove(x)
 				b.s.gaps.lane.due = now
 				return
+			}
+			if gone := retentionEdge(b.p.latestNow(), b.s.Retention).Sub(r.interval.From); err == nil {
+				b.ahead -= (b.ahead / 4).Truncate(time.Millisecond)
+			} else if b.s.Retention > 0 && gone > 0 {
+				b.ahead = min(b.ahead+2*gone, b.s.Retention/2)
 			}
 			b.ended(x, err, now)
 		},

@@ -59,7 +59,7 @@ func (p *Poller) open(ctx context.Context) error {
 	}
 	p.crowded = len(streams) > crowd && slices.ContainsFunc(streams, func(s audit.Stream) bool { return len(s.Previews) > 0 })
 	for _, s := range streams {
-		p.schedule.addStream(s)
+		p.schedule.addStream(s, missed(s, p.now(), loaded))
 	}
 	p.schedule.chore(health.Subject{Kind: health.Kafka, Op: "forget"}, forgetEvery, p.forgetAll)
 	p.schedule.chore(health.Subject{Kind: health.Other, Op: "summary"}, summaryEvery, p.summarise())
@@ -67,6 +67,30 @@ func (p *Poller) open(ctx context.Context) error {
 	p.streams = streams
 	p.mu.Unlock()
 	return nil
+}
+
+// notHistory is how old what a term before this one has missed may be, and is still
+// told from history: that waits for its hours, and this does not.
+const notHistory = 24 * time.Hour
+
+// missed is the time of which what a stream wants is not history: it comes after what
+// the stream, or one that it takes the place of, had covered. ledgers are those that
+// were loaded.
+func missed(s audit.Stream, now time.Time, ledgers map[string]offsets.Ledger) audit.Interval {
+	var from time.Time
+	if l, known := ledgers[s.Name]; known {
+		from = l.Covered.First()
+	} else {
+		for _, name := range s.Replaces {
+			if l := ledgers[name]; len(l.Covered) > 0 && (from.IsZero() || l.Covered.Last().Before(from)) {
+				from = l.Covered.Last()
+			}
+		}
+	}
+	if from.IsZero() {
+		return audit.Interval{}
+	}
+	return audit.Interval{From: latest(from, now.Add(-notHistory)), To: now}
 }
 
 // crowd is how many streams can be polled and swept as often as a single one, at
@@ -81,7 +105,7 @@ func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time
 		start = edge.Add(firstReading(s.Retention)) // "all there is" is what can still be asked for, and no gap
 	}
 	if known {
-		return resume(l, start, now, p.cfg.SweepAges)
+		return takeOver(resume(l, start, now, p.cfg.SweepAges), s, loaded)
 	}
 	for _, name := range s.Replaces {
 		if before, ok := loaded[name]; ok {
@@ -93,6 +117,21 @@ func (p *Poller) fit(l offsets.Ledger, known bool, s audit.Stream, now time.Time
 		}
 	}
 	return begin(start, now, p.cfg.PollOverlap, p.cfg.SweepAges)
+}
+
+// takeOver is the ledger of a stream that was read before with what was ordered of
+// time before its start while others were read in its place, and is left to read.
+func takeOver(l offsets.Ledger, s audit.Stream, loaded map[string]offsets.Ledger) offsets.Ledger {
+	for _, name := range s.Replaces {
+		for _, part := range loaded[name].Wanted.Clip(audit.Interval{To: l.Start}) {
+			beside := l
+			beside.Start = part.From
+			for _, i := range unknown(beside, part.To) {
+				l = l.Want(i)
+			}
+		}
+	}
+	return l
 }
 
 // untilDone tries until it works, ctx ends (then it returns its cause) or the

@@ -102,10 +102,10 @@ func rewind(l offsets.Ledger, now time.Time, overlap time.Duration) (rewound off
 const clockTolerance = 2 * time.Second
 
 // newestInterval is what the next poll reads. What lies between it and the newest
-// covered instant, where that is older than the overlap, is left to the backfill.
-func newestInterval(l offsets.Ledger, now, edge time.Time, overlap time.Duration) audit.Interval {
+// covered instant, where that is longer ago than reach, is left to the backfill.
+func newestInterval(l offsets.Ledger, now, edge time.Time, overlap, reach time.Duration) audit.Interval {
 	from := now.Add(-overlap)
-	if covered := l.Covered.Last(); !covered.Before(from) {
+	if covered := l.Covered.Last(); !covered.Before(now.Add(-max(overlap, reach))) {
 		from = covered.Add(-overlap)
 	}
 	// Nothing before Start was ordered, ids before Forgotten are not known any

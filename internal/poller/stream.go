@@ -27,10 +27,14 @@ const (
 	mergeEvery     = 30 * time.Second
 )
 
-// addStream adds the lanes of a stream whose ledger is there.
-func (s *schedule) addStream(stream audit.Stream) {
+// addStream adds the lanes of a stream whose ledger is there. missed is the time of
+// which what is wanted waits for no hours.
+func (s *schedule) addStream(stream audit.Stream, missed audit.Interval) {
 	lanes := &streamLanes{Stream: stream}
 	lanes.backfill = newBackfill(s.p, lanes)
+	if !missed.Empty() {
+		lanes.backfill.heal(missed)
+	}
 	lanes.tail = newTail(s.p, lanes)
 	lanes.gaps = newGaps(s.p, lanes)
 	l, _ := s.p.ledger(stream.Name)

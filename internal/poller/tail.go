@@ -46,7 +46,7 @@ func (t *tail) next(now time.Time) (*job, time.Time) {
 	}
 	var parts, behind audit.IntervalSet
 	r := p.claim(t.s.Name, false, func(v view) audit.Interval {
-		read := newestInterval(v.Ledger, clock, retentionEdge(p.latestNow(), t.s.Retention), p.cfg.PollOverlap)
+		read := newestInterval(v.Ledger, clock, retentionEdge(p.latestNow(), t.s.Retention), p.cfg.PollOverlap, reachPolls*t.every())
 		parts, behind = readable(v.Ledger, read), unknown(v.Ledger, read.From)
 		return read
 	})
@@ -105,6 +105,11 @@ func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval, beh
 		}
 	}
 }
+
+// reachPolls is how many times the pause between polls one of them reaches back for
+// what was not polled in time: a poll that is a moment late leaves nothing behind,
+// which would cost a reading of its own.
+const reachPolls = 5
 
 // every is the shortest time between polls. Where many streams share the limit and
 // a preview shows most of what this one has, the poll makes sure of the rest.
