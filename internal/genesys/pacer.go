@@ -329,7 +329,7 @@ func (p *pacer) next(f *familyState, now time.Time) (at time.Time, throttled boo
 	}
 	if q := &f.quota; q.known {
 		switch {
-		case q.left < stopBelow:
+		case q.left < max(1, min(stopBelow, q.limit/2)): // a family's limit may be as low as that
 			hold(q.endLast)
 		case q.left <= p.reserve && !f.last.IsZero():
 			hold(f.last.Add(reservePace))

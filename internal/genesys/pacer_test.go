@@ -456,3 +456,35 @@ func TestFamiliesHaveTheirOwnLimits(t *testing.T) {
 		}
 	})
 }
+
+// TestLowestLimitsOfAFamily: what is always left of a token's limit may be all there is
+// of a family's; it is asked all the same, and never more than its limit.
+func TestLowestLimitsOfAFamily(t *testing.T) {
+	for _, limit := range []int{1, 2, 4, 5, 6, 10} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPacer(RateLimit{300, time.Minute}, 0.7, 10, 0)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			began, n := time.Now(), map[time.Duration]int{}
+			for {
+				turn, err := p.wait(ctx, queryFamily, audit.Tail)
+				if err != nil {
+					break
+				}
+				minute := time.Since(began).Truncate(time.Minute)
+				n[minute]++
+				p.done(turn, outcome{status: 200, limit: limitReport{known: true, remaining: max(limit-n[minute], 0), allowed: limit,
+					reset: (minute + time.Minute - time.Since(began)).Truncate(time.Second)}})
+			}
+			total := 0
+			for minute, n := range n {
+				if total += n; n > limit {
+					t.Errorf("a limit of %d: %d in minute %s", limit, n, minute)
+				}
+			}
+			if total < 50 {
+				t.Errorf("a limit of %d: %d requests in an hour", limit, total)
+			}
+		})
+	}
+}
