@@ -92,7 +92,11 @@ func TestStreamThatComesBackWantsWhatOthersWanted(t *testing.T) {
 			b.Errorf("what was ordered is not read: %+v", b.kafka.ledgers["query:*"])
 		}
 		var wanted int
-		b.during(b.api, 3*time.Second, func() { wanted = len(b.kafka.ledgers["query:*"].Wanted) })
+		b.during(b.api, 3*time.Second, func() {
+			b.kafka.mu.Lock()
+			defer b.kafka.mu.Unlock()
+			wanted = len(b.kafka.ledgers["query:*"].Wanted)
+		})
 		if wanted > 0 {
 			b.Error("it is wanted again at each start")
 		}
