@@ -74,6 +74,7 @@ var mutants = []mutant{
 // TestBrokenConnectorsAreCaught runs each mutant through the same trouble as the
 // connector as it is, which alone comes out of it with nothing to be found.
 func TestBrokenConnectorsAreCaught(t *testing.T) {
+	t.Parallel()
 	all := slices.Clone(mutants)
 	for _, m := range mistakes {
 		all = append(all, m.mutant)

@@ -71,6 +71,7 @@ const atOnce = 6
 // TestEveryScenarioLosesNothing plays each scenario. In each, at every moment,
 // what the status page calls covered stands in Kafka, and no gap is without a reason.
 func TestEveryScenarioLosesNothing(t *testing.T) {
+	t.Parallel() // with the mutants: both mostly wait
 	var playing sync.WaitGroup
 	turn := make(chan struct{}, atOnce)
 	for _, sc := range scenarios() {
