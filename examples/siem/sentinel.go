@@ -109,17 +109,18 @@ func (s *sentinel) deliver(ctx context.Context, messages []consumer.Message) (in
 
 // pause waits until the time that the service has asked for.
 func (s *sentinel) pause(ctx context.Context) error {
-	s.mu.Lock()
-	left := time.Until(s.notBefore)
-	s.mu.Unlock()
-	if left <= 0 {
-		return nil
-	}
-	select {
-	case <-time.After(left):
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait as Retry-After asks: %w", ctx.Err())
+	for { // what is asked of another partition meanwhile may be longer
+		s.mu.Lock()
+		left := time.Until(s.notBefore)
+		s.mu.Unlock()
+		if left <= 0 {
+			return nil
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return fmt.Errorf("wait as Retry-After asks: %w", ctx.Err())
+		}
 	}
 }
 
@@ -169,7 +170,8 @@ func (s *sentinel) send(ctx context.Context, body []byte) error {
 }
 
 // retryAfter keeps everybody from calling for as long as the header says: seconds, or
-// a date. Without it, the consumer's own pauses have to do.
+// a date. Without it, the consumer's own pauses have to do. An answer to a call that was
+// on its way already never shortens what an earlier one has asked for.
 func (s *sentinel) retryAfter(text string) {
 	var wait time.Duration
 	if seconds, err := strconv.Atoi(text); err == nil {
@@ -179,7 +181,9 @@ func (s *sentinel) retryAfter(text string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notBefore = time.Now().Add(min(wait, sentinelWait))
+	if until := time.Now().Add(min(wait, sentinelWait)); until.After(s.notBefore) {
+		s.notBefore = until
+	}
 }
 
 // authorize returns a token, by the client credentials grant:

@@ -60,7 +60,11 @@ func tokenRevoked(a *azure, w http.ResponseWriter, _ *http.Request, _ func()) {
 }
 
 func likeCollector(f collectorFault) azureFault {
-	return func(_ *azure, w http.ResponseWriter, r *http.Request, take func()) { f(w, r, take) }
+	return func(a *azure, w http.ResponseWriter, r *http.Request, take func()) {
+		a.faultsMu.Unlock() // a call that hangs holds up no other
+		defer a.faultsMu.Lock()
+		f(w, r, take)
+	}
 }
 
 func newAzure(t *testing.T, faults ...azureFault) (*azure, map[string]string) {
@@ -96,6 +100,9 @@ func (a *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.faultsMu.Lock()
 	defer a.faultsMu.Unlock()
+	if r.Context().Err() != nil {
+		return // the sender has given up: it would never learn what it is told
+	}
 	switch r.URL.Path {
 	case "/tenant/oauth2/v2.0/token":
 		a.login(w, r, string(body))
@@ -249,7 +256,14 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 				t.Errorf("%q: waited %v", text, got)
 			}
 		}
-		s := &sentinel{}
+		from, s := time.Now(), &sentinel{}
+		s.retryAfter("20")
+		s.retryAfter("") // the answer to another call, late
+		go func() { time.Sleep(10 * time.Second); s.retryAfter("60") }()
+		if err := s.pause(t.Context()); err != nil || time.Since(from) != 70*time.Second {
+			t.Errorf("waited %v of 70s: %v", time.Since(from), err)
+		}
+		s = &sentinel{}
 		s.retryAfter("3600")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
