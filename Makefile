@@ -64,9 +64,13 @@ test-sdk: ## Test the simulated organisation with the vendor's Python SDK, which
 	scripts/test-tagged sdk -timeout $(TIMEOUT) $(FLAGS)
 
 .PHONY: bench
-bench: ## Measure what needs no other component
-	go test -run '^$$' -bench . -benchmem -timeout $(TIMEOUT) $(FLAGS) \
+bench: ## Measure what needs no other component (how fresh events are in Kafka takes minutes: bench-freshness)
+	go test -run '^$$' -bench . -skip '^BenchmarkFreshness$$' -benchmem -timeout $(TIMEOUT) $(FLAGS) \
 	  $$(grep -rl --include='*_test.go' '^func Benchmark' cmd internal | xargs -n 1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: bench-freshness
+bench-freshness: ## Measure how long events take from the API to Kafka, on the simulated organisation
+	go test -run '^$$' -bench '^BenchmarkFreshness$$' -benchtime 1x -timeout $(TIMEOUT) ./cmd/connector
 
 .PHONY: bench-kafka
 bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka, and a start with ten million ids in it
