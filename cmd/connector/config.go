@@ -31,6 +31,7 @@ type Config struct {
 	Poll     Poll     `group:"Reading"`
 	Kafka    Kafka    `group:"Kafka"`
 	Registry Registry `group:"Schema registry"`
+	Evidence Evidence `group:"Evidence"`
 	// The address of the status page, its API, the metrics and the probes.
 	HTTPAddr string `env:"HTTP_ADDR,default=:8080" is:"listen" group:"Process"`
 	Log      Log    `group:"Process"`
@@ -157,6 +158,16 @@ type Registry struct {
 	Password Secret `env:"SCHEMA_REGISTRY_PASSWORD"`
 	// Whether a schema that the registry lacks is registered.
 	AutoRegister bool `env:"SCHEMA_REGISTRY_AUTO_REGISTER,default=true"`
+}
+
+// Evidence is the log that shows tampering.
+type Evidence struct {
+	// Whether each published event is entered in a Merkle log, in the same transaction.
+	Enabled bool `env:"EVIDENCE,default=true"`
+	// The topic of that log.
+	Topic string `env:"KAFKA_TOPIC_EVIDENCE,default=genesys.audit.evidence" is:"topic"`
+	// The key that signs the log's checkpoints, as `connector evidence key` makes it; after it, separated by white space, the key whose place it takes, which also signs its first checkpoint.
+	Key Secret `env:"EVIDENCE_KEY" unset:"checkpoints are not signed"`
 }
 
 // Log is what is logged, and how.

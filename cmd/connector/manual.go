@@ -62,6 +62,12 @@ is used.`,
 		environment: "HTTP_ADDR  where the replica listens (default :8080)",
 		exit:        "0  it answered\n1  nothing answers, or something that is no connector\n2  wrong usage",
 	},
+	"evidence": {
+		exit: "0  done\n1  failed\n2  wrong usage or configuration",
+	},
+	"key": {
+		exit: "0  printed",
+	},
 	"schema": {
 		exit: "0  printed",
 		see:  "docs/schema.md",

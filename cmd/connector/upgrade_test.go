@@ -107,7 +107,7 @@ func TestUpgradeInPlace(t *testing.T) {
 // missing counts the events that are visible and not in Kafka.
 func (s *scene) missing() (n int) {
 	s.Helper()
-	c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+	c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"], s.env["KAFKA_TOPIC_EVIDENCE"])
 	if err != nil {
 		s.Fatal(err)
 	}
