@@ -30,6 +30,7 @@ type scene struct {
 	log     *os.File      // of a connector in this process; nil: standard error
 	addr    string        // of its status page
 	over    chan struct{} // closed when it has ended
+	older   bool          // some of what is published is of a version that kept no evidence log
 	unseen  int           // visible events that no reading meets any more: verify finds those
 	world   *sandbox.Server
 	brokers []string
@@ -267,6 +268,7 @@ func (s *scene) published(within time.Duration) {
 	deadline := time.Now().Add(within)
 	for {
 		c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"], s.env["KAFKA_TOPIC_EVIDENCE"])
+		c.older = s.older
 		made, visible, shown := s.world.Org.Counts()
 		v := judge(c, s.world.Org.Shown())
 		if err == nil && v.ok() && visible-shown <= s.unseen && made == visible {

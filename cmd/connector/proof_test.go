@@ -102,7 +102,9 @@ func readContent(brokers []string, raw, changes, log string) (content, error) {
 		id = id[:strings.LastIndexByte(id, ':')]
 		c.changes[id] = append(c.changes[id], r)
 	}
-	c.log, err = readTopic(ctx, brokers, log)
+	if log != "" {
+		c.log, err = readTopic(ctx, brokers, log)
+	}
 	return c, err
 }
 
