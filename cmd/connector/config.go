@@ -237,6 +237,23 @@ func Load(env envconfig.Lookuper) (Config, error) {
 	return cfg, nil
 }
 
+// LoadKafka reads what is needed to look at what stands in Kafka, by a command that asks
+// no API: the organisation's variables may be unset.
+func LoadKafka(env envconfig.Lookuper) (Config, error) {
+	var cfg Config
+	r := &reader{env: env}
+	r.read(&cfg)
+	if r.bug != nil {
+		return Config{}, r.bug
+	}
+	c := checker{cfg: &cfg, reader: r}
+	c.checkKafka()
+	if len(r.problems) > 0 {
+		return Config{}, r.errors()
+	}
+	return cfg, nil
+}
+
 // LoadHTTPAddr reads HTTP_ADDR alone, for commands that ask a running replica.
 func LoadHTTPAddr(env envconfig.Lookuper) (string, error) {
 	var cfg struct {

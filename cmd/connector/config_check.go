@@ -53,10 +53,15 @@ type checker struct {
 func (c *checker) check() {
 	c.checkGenesys()
 	c.checkPoll()
+	c.checkKafka()
+	c.checkRegistry()
+}
+
+// checkKafka is about what a command needs that looks at Kafka alone.
+func (c *checker) checkKafka() {
 	c.checkTopics()
 	c.checkTLS()
 	c.checkSASL()
-	c.checkRegistry()
 	c.checkEvidence()
 }
 

@@ -65,7 +65,12 @@ is used.`,
 	"evidence": {
 		exit: "0  done\n1  failed\n2  wrong usage or configuration",
 	},
-	"key": {
+	"evidence verify": {
+		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME.\nNO_COLOR  no progress bar",
+		exit:        "0  all is as it was published\n1  something is not; or it failed, or was interrupted\n2  wrong usage or configuration",
+		see:         "connector verify, which holds Kafka against the API",
+	},
+	"evidence key": {
 		exit: "0  printed",
 	},
 	"schema": {
@@ -80,7 +85,7 @@ is used.`,
 // help prints a command's page of the manual, and cobra's own text where there is none.
 func help(otherwise func(*cobra.Command, []string)) func(*cobra.Command, []string) {
 	return func(c *cobra.Command, args []string) {
-		m, ok := manuals[c.Name()]
+		m, ok := manuals[strings.TrimPrefix(c.CommandPath(), "connector ")]
 		if !ok {
 			otherwise(c, args)
 			return
