@@ -239,6 +239,7 @@ func (t servicesTerm) Run(ctx context.Context) error {
 		beside.Go(func() { t.app.names.Run(looking) })
 	}
 	beside.Go(func() { t.app.announceCheckpoints(looking) })
+	beside.Go(func() { t.app.stampCheckpoints(looking) })
 	// The poller ends after the look: that may need a login, whose refresh token the poller saves.
 	polling, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	go func() { stop(t.look(looking)) }()

@@ -168,6 +168,10 @@ type Evidence struct {
 	Topic string `env:"KAFKA_TOPIC_EVIDENCE,default=genesys.audit.evidence" is:"topic"`
 	// The key that signs the log's checkpoints, as `connector evidence key` makes it; after it, separated by white space, the key whose place it takes, which also signs its first checkpoint.
 	Key Secret `env:"EVIDENCE_KEY" unset:"checkpoints are not signed"`
+	// An authority (RFC 3161) that is asked for time stamps of checkpoints.
+	TSAURL string `env:"EVIDENCE_TSA_URL" is:"url" unset:"no time stamps" example:"https://tsa.example.com/tsr"`
+	// How often it is asked.
+	TSAInterval time.Duration `env:"EVIDENCE_TSA_INTERVAL,default=24h" min:"1s" max:"365d"`
 }
 
 // Log is what is logged, and how.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/retry"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 )
@@ -82,7 +85,7 @@ func (a *app) replayLog(ctx context.Context, topic sink.Topic, keys evidence.Key
 	defer reader.Close()
 	var damage error
 	err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
-		if !strings.HasPrefix(string(r.Key), a.cfg.Org+"/") || r.Value == nil || damage != nil {
+		if !strings.HasPrefix(string(r.Key), a.cfg.Org+"/") || evidence.IsStamp(r.Key) || r.Value == nil || damage != nil {
 			return nil
 		}
 		record, err := evidence.ParseRecord(r.Key, r.Value)
@@ -118,6 +121,64 @@ func (a *app) announceCheckpoints(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// noStamp is what fails while the authority gives no time stamps.
+var noStamp = health.Subject{Kind: health.Other, Op: "time stamp", Warning: true}
+
+// stampTime is how long the authority may take.
+const stampTime = 30 * time.Second
+
+// stampCheckpoints has the newest checkpoint time-stamped now and then, until ctx ends.
+// Nothing waits for it.
+func (a *app) stampCheckpoints(ctx context.Context) {
+	if a.cfg.Evidence.TSAURL == "" {
+		return
+	}
+	client := &http.Client{Timeout: stampTime}
+	backoff := retry.Backoff{First: time.Second, Most: 10 * time.Minute}
+	var done uint64 // the size that was stamped last
+	for {
+		pause := min(a.cfg.Evidence.TSAInterval, time.Minute) // until there is something to stamp
+		if c := a.sink.Checkpoint(); c.Size > done {
+			err := a.stamp(ctx, client, c)
+			if ctx.Err() != nil {
+				return
+			}
+			a.health.Report(noStamp, err)
+			if err != nil {
+				pause = backoff.Next()
+				a.log.Warn("no time stamp; retrying", zap.Error(err), zap.Duration("in", pause))
+			} else {
+				backoff.Reset()
+				done, pause = c.Size, a.cfg.Evidence.TSAInterval
+				a.log.Info("evidence checkpoint is time-stamped", zap.Uint64("size", c.Size))
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stamp has a checkpoint stamped and writes the stamp behind it. Written twice it does no harm.
+func (a *app) stamp(ctx context.Context, client *http.Client, c evidence.Checkpoint) error {
+	s, err := evidence.RequestStamp(ctx, client, a.cfg.Evidence.TSAURL, a.cfg.Org, c)
+	if err != nil {
+		return fmt.Errorf("EVIDENCE_TSA_URL: %w", err)
+	}
+	value, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	count, err := a.cluster.Partitions(ctx, a.cfg.Evidence.Topic)
+	if err != nil {
+		return err
+	}
+	to := sink.Topic{Name: a.cfg.Evidence.Topic, Partitions: count}
+	return a.cluster.Append(ctx, to.Name, to.Partition(a.cfg.Org), &txn.Record{Key: s.AppendKey(nil), Value: value, Time: time.Now().UnixMilli()})
 }
 
 func newEvidence() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/sethvargo/go-envconfig"
@@ -32,6 +34,7 @@ import (
 
 type evidenceOptions struct {
 	checkpoints, keys []string
+	authorities       string
 	asJSON            bool
 }
 
@@ -57,6 +60,7 @@ checkpoints that were kept elsewhere (the connector's log has one each hour, and
 	f := c.Flags()
 	f.StringArrayVar(&o.checkpoints, "checkpoint", nil, "`FILE` with a checkpoint, or a directory of them (repeatable)")
 	f.StringArrayVar(&o.keys, "key", nil, "`VERIFIER` line of a key that signs (repeatable)")
+	f.StringVar(&o.authorities, "tsa-ca", "", "PEM `FILE` of the authorities whose time stamps are believed")
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
 	return c
 }
@@ -71,6 +75,9 @@ func verifyEvidence(ctx context.Context, env envconfig.Lookuper, o evidenceOptio
 		return usageError{err}
 	}
 	if in.Known, err = verifiers(o.keys); err != nil {
+		return usageError{err}
+	}
+	if in.Authorities, err = authorities(o.authorities); err != nil {
 		return usageError{err}
 	}
 	if os.Getenv("LOG_LEVEL") == "" {
@@ -141,6 +148,21 @@ func verifiers(lines []string) (note.Verifiers, error) {
 		list[i] = v
 	}
 	return note.VerifierList(list...), nil
+}
+
+func authorities(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--tsa-ca: cannot read %s: %s", quoted(path), reason(err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--tsa-ca: %s: %w", quoted(path), errNoCertificate)
+	}
+	return pool, nil
 }
 
 // readEvidence verifies what is in Kafka now. The readings of the raw and the changes
@@ -354,6 +376,9 @@ func printEvidence(out io.Writer, r *evidence.Report) error {
 		line(r.Uncovered, "events were published before the log began, and are not covered by it")
 	}
 	line(uint64(r.Checkpoints), "checkpoints from elsewhere agree with the log")
+	if r.Stamps > 0 {
+		line(uint64(r.Stamps), "time stamps are of it, the newest of %s", r.Stamped.UTC().Format(time.RFC3339))
+	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Counts)) {
 		line(uint64(r.Counts[kind]), "%s", kind)
 	}

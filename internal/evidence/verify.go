@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -59,6 +61,9 @@ type Input struct {
 	Checkpoints []Checkpoint
 	// Known are the verifiers' keys; nil where signatures are not looked at.
 	Known note.Verifiers
+	// Authorities are those whose time stamps are believed; nil where their signatures
+	// are not looked at.
+	Authorities *x509.CertPool
 }
 
 // LogItem is a record of the evidence topic as it stands there.
@@ -94,6 +99,8 @@ type Report struct {
 	Counts      map[Kind]int `json:"counts"`
 	Findings    []Finding    `json:"findings"` // the first thousand
 	Newest      string       `json:"checkpoint"`
+	Stamps      int          `json:"stamps"`           // time stamps in the log that are of it
+	Stamped     time.Time    `json:"stamped,omitzero"` // the newest of them
 }
 
 // verifier is one verification under way.
@@ -107,6 +114,8 @@ type verifier struct {
 	rootless  bool   // a record of the log is lost: roots cannot be computed any more
 	progress  func(entries uint64)
 	entryText []byte
+	roots     map[uint64]Hash // of the sizes in order
+	order     []uint64
 	kept      map[uint64][]Checkpoint // by size
 }
 
@@ -115,7 +124,7 @@ type verifier struct {
 // progress may be nil. An error means that something could not be read.
 func Verify(ctx context.Context, in Input, progress func(entries uint64)) (*Report, error) {
 	v := &verifier{
-		in: in, replay: NewReplay(in.Org), progress: progress, kept: map[uint64][]Checkpoint{},
+		in: in, replay: NewReplay(in.Org), progress: progress, kept: map[uint64][]Checkpoint{}, roots: map[uint64]Hash{},
 		report: Report{Org: in.Org, Counts: map[Kind]int{}, Findings: []Finding{}},
 	}
 	for _, c := range in.Checkpoints {
@@ -139,7 +148,9 @@ func Verify(ctx context.Context, in Input, progress func(entries uint64)) (*Repo
 		if err != nil {
 			return nil, err
 		}
-		if err := v.record(item); err != nil {
+		if IsStamp(item.Key) {
+			v.stamped(ctx, item)
+		} else if err := v.record(item); err != nil {
 			return nil, err
 		}
 	}
@@ -209,6 +220,7 @@ func (v *verifier) record(item LogItem) error {
 	}
 	if c, err := ParseCheckpoint([]byte(r.Checkpoint)); err == nil {
 		v.signed(c)
+		v.remember(c.Size, c.Root)
 	}
 	v.report.Newest, v.report.Root = r.Checkpoint, r.Root
 	for n := range r.Count {
