@@ -2,9 +2,11 @@ package evidence
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -195,41 +197,88 @@ func TestCheckpointsKeptElsewhereShowAnotherLog(t *testing.T) {
 	}
 }
 
-// BenchmarkVerify is the comparison's cost for an entry, without reading Kafka, and its memory.
+var entries = flag.Int("entries", 200_000, "of the log that BenchmarkVerify verifies")
+
+// BenchmarkVerify is the comparison's cost for an entry, without reading Kafka, and the
+// most memory that it had: with ten million entries as with few.
 func BenchmarkVerify(b *testing.B) {
-	l, err := Open("acme", nil, Keys{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	const entries, each = 200_000, 1000
-	var log []LogItem
-	var raw []Item
-	for len(raw) < entries {
-		l.Begin()
-		for range each {
-			item := Item{Index: int64(l.Next()), ID: "c7cf1a2c-5d5b-4b0f-9c7e-0d6f0e8a1b2c", Records: 1}
-			if err := l.Append(item.ID, item.Sum, item.Sum); err != nil {
-				b.Fatal(err)
-			}
-			raw = append(raw, item)
-		}
-		s, err := l.Seal(day, json.RawMessage(`{}`))
-		if err != nil {
-			b.Fatal(err)
-		}
-		value, err := json.Marshal(s.Record)
-		if err != nil {
-			b.Fatal(err)
-		}
-		log = append(log, LogItem{s.Record.AppendKey(nil), value, 0})
-		l.Commit()
-	}
 	b.ReportAllocs()
+	var most uint64
 	for b.Loop() {
-		r, err := Verify(b.Context(), Input{Org: "acme", Log: list(log), Raw: []Partition{{Next: list(raw)}}, Changes: []Partition{{Next: list(raw)}}}, nil)
-		if err != nil || r.Verified != entries {
+		g := &generator{tb: b, left: *entries}
+		var err error
+		if g.log, err = Open("acme", nil, Keys{}); err != nil {
+			b.Fatal(err)
+		}
+		in := Input{Org: "acme", Log: g.nextLog, Raw: []Partition{{Next: g.item(&g.raw)}}, Changes: []Partition{{Next: g.item(&g.changes)}}}
+		r, err := Verify(b.Context(), in, func(n uint64) {
+			if n%500_000 == 0 {
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				most = max(most, m.HeapInuse+m.StackInuse)
+			}
+		})
+		if err != nil || r.Verified != uint64(*entries) {
 			b.Fatal(err, r)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/entries, "µs/entry")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(*entries), "µs/entry")
+	b.ReportMetric(float64(most)/(1<<20), "MiB-peak")
+}
+
+// generator makes a log and its records while they are read.
+type generator struct {
+	tb           testing.TB
+	log          *Log
+	left         int
+	records      []LogItem
+	raw, changes []Item
+}
+
+const generatedStep = 1000
+
+func (g *generator) more() bool {
+	if g.left <= 0 {
+		return false
+	}
+	g.left -= generatedStep
+	g.log.Begin()
+	for range generatedStep {
+		item := Item{Index: int64(g.log.Next()), ID: "c7cf1a2c-5d5b-4b0f-9c7e-0d6f0e8a1b2c", Records: 1}
+		if err := g.log.Append(item.ID, item.Sum, item.Sum); err != nil {
+			g.tb.Fatal(err)
+		}
+		g.raw, g.changes = append(g.raw, item), append(g.changes, item)
+	}
+	s, err := g.log.Seal(day, json.RawMessage(`{}`))
+	if err != nil {
+		g.tb.Fatal(err)
+	}
+	value, err := json.Marshal(s.Record)
+	if err != nil {
+		g.tb.Fatal(err)
+	}
+	g.records = append(g.records, LogItem{s.Record.AppendKey(nil), value, 0})
+	g.log.Commit()
+	return true
+}
+
+func (g *generator) nextLog() (LogItem, error) {
+	if len(g.records) == 0 && !g.more() {
+		return LogItem{}, io.EOF
+	}
+	item := g.records[0]
+	g.records = g.records[1:]
+	return item, nil
+}
+
+func (g *generator) item(from *[]Item) func() (Item, error) {
+	return func() (Item, error) {
+		if len(*from) == 0 && !g.more() {
+			return Item{}, io.EOF
+		}
+		item := (*from)[0]
+		*from = (*from)[1:]
+		return item, nil
+	}
 }
