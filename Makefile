@@ -79,8 +79,9 @@ bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka, and
 	go test -tags kafka -run '^$$' -bench Load -benchtime 1x ./internal/replica
 
 .PHONY: bench-verify
-bench-verify: ## Measure the memory in which ten million events are compared
+bench-verify: ## Measure the memory in which ten million events are compared, with the API and with the evidence log
 	go test -run '^$$' -bench Comparison -benchtime 1x -timeout $(TIMEOUT) ./internal/verify -args -events 10000000
+	go test -run '^$$' -bench Verify -benchtime 1x -timeout $(TIMEOUT) ./internal/evidence -args -entries 10000000
 
 .PHONY: check-helm
 check-helm: ## Lint, render and validate the Helm chart

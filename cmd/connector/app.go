@@ -216,7 +216,7 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 		Hours: a.cfg.Poll.BackfillHours.Hours, BackfillRate: a.source.BackfillRate,
 		StopTimeout: a.cfg.ShutdownTimeout, Namer: namer, Health: &a.health, Logger: a.log,
 	}, a.source, a.sink, a.archive(), state, a.stats)
-	return servicesTerm{a.term, a}
+	return servicesTerm{a.term, a, state.Log}
 }
 
 // servicesTerm is a term that ends when the API serves other services than it
@@ -224,16 +224,22 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 type servicesTerm struct {
 	*poller.Poller
 	app *app
+	log []byte // the evidence log's state
 }
 
 func (t servicesTerm) Run(ctx context.Context) error {
+	if err := t.app.openLog(ctx, t.log); err != nil {
+		return err
+	}
 	looking, cancel := context.WithCancel(ctx)
-	var names sync.WaitGroup
-	defer names.Wait()
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer cancel()
 	if t.app.names != nil {
-		names.Go(func() { t.app.names.Run(looking) })
+		beside.Go(func() { t.app.names.Run(looking) })
 	}
+	beside.Go(func() { t.app.announceCheckpoints(looking) })
+	beside.Go(func() { t.app.stampCheckpoints(looking) })
 	// The poller ends after the look: that may need a login, whose refresh token the poller saves.
 	polling, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	go func() { stop(t.look(looking)) }()

@@ -366,7 +366,7 @@ func (c *chaos) prove() {
 // appears where all was read, and swept for the last time, is met by no reading
 // that publishes, though a look at the filter or a fenced replica may be shown it.
 func (c *chaos) judged(when string) (strays int) {
-	content, err := readContent(c.brokers, c.env["KAFKA_TOPIC_RAW"], c.env["KAFKA_TOPIC_CHANGES"])
+	content, err := readContent(c.brokers, c.env["KAFKA_TOPIC_RAW"], c.env["KAFKA_TOPIC_CHANGES"], c.env["KAFKA_TOPIC_EVIDENCE"])
 	if err != nil {
 		c.Fatal(err)
 	}

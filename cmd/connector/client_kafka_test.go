@@ -110,7 +110,7 @@ func readByPython(t *testing.T, s *scene, registry string) {
 			t.Errorf("%q: a record's time is that of its publishing, not %s ago", id, age)
 		}
 	}
-	content, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+	content, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"], s.env["KAFKA_TOPIC_EVIDENCE"])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ type Config struct {
 	Poll     Poll     `group:"Reading"`
 	Kafka    Kafka    `group:"Kafka"`
 	Registry Registry `group:"Schema registry"`
+	Evidence Evidence `group:"Evidence"`
 	// The address of the status page, its API, the metrics and the probes.
 	HTTPAddr string `env:"HTTP_ADDR,default=:8080" is:"listen" group:"Process"`
 	Log      Log    `group:"Process"`
@@ -159,6 +160,20 @@ type Registry struct {
 	AutoRegister bool `env:"SCHEMA_REGISTRY_AUTO_REGISTER,default=true"`
 }
 
+// Evidence is the log that shows tampering.
+type Evidence struct {
+	// Whether each published event is entered in a Merkle log, in the same transaction.
+	Enabled bool `env:"EVIDENCE,default=true"`
+	// The topic of that log.
+	Topic string `env:"KAFKA_TOPIC_EVIDENCE,default=genesys.audit.evidence" is:"topic"`
+	// The key that signs the log's checkpoints, as `connector evidence key` makes it; after it, separated by white space, the key whose place it takes, which also signs its first checkpoint.
+	Key Secret `env:"EVIDENCE_KEY" unset:"checkpoints are not signed"`
+	// An authority (RFC 3161) that is asked for time stamps of checkpoints.
+	TSAURL string `env:"EVIDENCE_TSA_URL" is:"url" unset:"no time stamps" example:"https://tsa.example.com/tsr"`
+	// How often it is asked.
+	TSAInterval time.Duration `env:"EVIDENCE_TSA_INTERVAL,default=24h" min:"1s" max:"365d"`
+}
+
 // Log is what is logged, and how.
 type Log struct {
 	// The least severe level that is logged.
@@ -220,6 +235,23 @@ func Load(env envconfig.Lookuper) (Config, error) {
 	}
 	c := checker{cfg: &cfg, reader: r}
 	c.check()
+	if len(r.problems) > 0 {
+		return Config{}, r.errors()
+	}
+	return cfg, nil
+}
+
+// LoadKafka reads what is needed to look at what stands in Kafka, by a command that asks
+// no API: the organisation's variables may be unset.
+func LoadKafka(env envconfig.Lookuper) (Config, error) {
+	var cfg Config
+	r := &reader{env: env}
+	r.read(&cfg)
+	if r.bug != nil {
+		return Config{}, r.bug
+	}
+	c := checker{cfg: &cfg, reader: r}
+	c.checkKafka()
 	if len(r.problems) > 0 {
 		return Config{}, r.errors()
 	}

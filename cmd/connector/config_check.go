@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/genesys"
 )
 
@@ -52,10 +53,16 @@ type checker struct {
 func (c *checker) check() {
 	c.checkGenesys()
 	c.checkPoll()
+	c.checkKafka()
+	c.checkRegistry()
+}
+
+// checkKafka is about what a command needs that looks at Kafka alone.
+func (c *checker) checkKafka() {
 	c.checkTopics()
 	c.checkTLS()
 	c.checkSASL()
-	c.checkRegistry()
+	c.checkEvidence()
 }
 
 // need notes a variable that must be set and is not.
@@ -123,7 +130,7 @@ func (c *checker) checkTopics() {
 	k := c.cfg.Kafka
 	c.need("KAFKA_BROKERS", "the brokers' addresses")
 	names := map[string]string{k.TopicChanges: "KAFKA_TOPIC_CHANGES"}
-	for _, t := range []struct{ variable, topic string }{{"KAFKA_TOPIC_RAW", k.TopicRaw}, {"KAFKA_TOPIC_OFFSETS", k.TopicOffsets}} {
+	for _, t := range []struct{ variable, topic string }{{"KAFKA_TOPIC_RAW", k.TopicRaw}, {"KAFKA_TOPIC_OFFSETS", k.TopicOffsets}, {"KAFKA_TOPIC_EVIDENCE", c.cfg.Evidence.Topic}} {
 		if other := names[t.topic]; other != "" && !c.reader.wrong(t.variable) && !c.reader.wrong(other) {
 			c.reader.add(t.variable, "%s is also the topic of %s; expected a topic of its own", quoted(t.topic), other)
 		}
@@ -190,6 +197,15 @@ func (c *checker) checkRegistry() {
 	}
 	if user && inClear(c.cfg.Registry.URL) {
 		c.warn("SCHEMA_REGISTRY_URL is http: the password crosses the network unencrypted")
+	}
+}
+
+func (c *checker) checkEvidence() {
+	if c.reader.wrong("EVIDENCE_KEY") {
+		return
+	}
+	if _, err := evidence.ParseKeys(c.cfg.Evidence.Key.Value()); err != nil {
+		c.reader.add("EVIDENCE_KEY", "%v; expected what \"connector evidence key\" prints", err)
 	}
 }
 

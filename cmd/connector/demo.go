@@ -141,7 +141,8 @@ func demoApp(o demoOptions, world *sandbox.Server) (*app, Config, error) {
 		"ORG_NAME": "demo", "BACKFILL_CHUNK": "12h",
 		"KAFKA_BROKERS": strings.Join(brokers, ","), "POLL_INTERVAL": "1s", "POLL_OVERLAP": "30s", "SWEEP_AGES": "1m,10m,1h",
 		"KAFKA_TOPIC_RAW": topics + "raw", "KAFKA_TOPIC_CHANGES": topics + "changes", "KAFKA_TOPIC_OFFSETS": topics + "offsets",
-		"KAFKA_GROUP_ID": strings.TrimSuffix(topics, ".") + ".group", "KAFKA_SESSION_TIMEOUT": "6s",
+		"KAFKA_TOPIC_EVIDENCE": topics + "evidence",
+		"KAFKA_GROUP_ID":       strings.TrimSuffix(topics, ".") + ".group", "KAFKA_SESSION_TIMEOUT": "6s",
 	}))
 	if err != nil {
 		return nil, Config{}, usageError{err}

@@ -30,6 +30,7 @@ type scene struct {
 	log     *os.File      // of a connector in this process; nil: standard error
 	addr    string        // of its status page
 	over    chan struct{} // closed when it has ended
+	older   bool          // some of what is published is of a version that kept no evidence log
 	unseen  int           // visible events that no reading meets any more: verify finds those
 	world   *sandbox.Server
 	brokers []string
@@ -57,7 +58,7 @@ func newScene(t testing.TB, brokers []string, o sandbox.Options) *scene {
 		"GENESYS_CLIENT_ID": "sandbox", "GENESYS_CLIENT_SECRET": "sandbox-secret",
 		"GENESYS_RATE_LIMIT": "100000/1s", "GENESYS_RATE_SHARE": "1", "GENESYS_REQUEST_TIMEOUT": "2s",
 		"KAFKA_BROKERS":   strings.Join(brokers, ","),
-		"KAFKA_TOPIC_RAW": topics + "raw", "KAFKA_TOPIC_CHANGES": topics + "changes", "KAFKA_TOPIC_OFFSETS": topics + "offsets",
+		"KAFKA_TOPIC_RAW": topics + "raw", "KAFKA_TOPIC_CHANGES": topics + "changes", "KAFKA_TOPIC_OFFSETS": topics + "offsets", "KAFKA_TOPIC_EVIDENCE": topics + "evidence",
 		"KAFKA_GROUP_ID": topics + "group", "KAFKA_SESSION_TIMEOUT": "1s",
 		"POLL_INTERVAL": "200ms", "POLL_OVERLAP": "2s", "SWEEP_AGES": "5s,10s", "HTTP_ADDR": "127.0.0.1:0",
 		"SHUTDOWN_TIMEOUT": "10s", "LOG_LEVEL": "warn",
@@ -266,7 +267,8 @@ func (s *scene) published(within time.Duration) {
 	s.Helper()
 	deadline := time.Now().Add(within)
 	for {
-		c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+		c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"], s.env["KAFKA_TOPIC_EVIDENCE"])
+		c.older = s.older
 		made, visible, shown := s.world.Org.Counts()
 		v := judge(c, s.world.Org.Shown())
 		if err == nil && v.ok() && visible-shown <= s.unseen && made == visible {

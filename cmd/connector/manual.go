@@ -62,6 +62,17 @@ is used.`,
 		environment: "HTTP_ADDR  where the replica listens (default :8080)",
 		exit:        "0  it answered\n1  nothing answers, or something that is no connector\n2  wrong usage",
 	},
+	"evidence": {
+		exit: "0  done\n1  failed\n2  wrong usage or configuration",
+	},
+	"evidence verify": {
+		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME.\nNO_COLOR  no progress bar",
+		exit:        "0  all is as it was published\n1  something is not; or it failed, or was interrupted\n2  wrong usage or configuration",
+		see:         "connector verify, which holds Kafka against the API",
+	},
+	"evidence key": {
+		exit: "0  printed",
+	},
 	"schema": {
 		exit: "0  printed",
 		see:  "docs/schema.md",
@@ -74,7 +85,7 @@ is used.`,
 // help prints a command's page of the manual, and cobra's own text where there is none.
 func help(otherwise func(*cobra.Command, []string)) func(*cobra.Command, []string) {
 	return func(c *cobra.Command, args []string) {
-		m, ok := manuals[c.Name()]
+		m, ok := manuals[strings.TrimPrefix(c.CommandPath(), "connector ")]
 		if !ok {
 			otherwise(c, args)
 			return

@@ -31,7 +31,7 @@ func live(change func(*sandbox.Options)) sandbox.Options {
 func (s *scene) grantsIn(n int) (grants []audit.Change, late time.Duration) {
 	s.Helper()
 	s.published(30 * time.Second)
-	c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"])
+	c, err := readContent(s.brokers, s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"], s.env["KAFKA_TOPIC_EVIDENCE"])
 	if err != nil {
 		s.Fatal(err)
 	}

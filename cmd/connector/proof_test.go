@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 type content struct {
 	raw     map[string][]*kgo.Record
 	changes map[string][]*kgo.Record // by audit id
+	log     []*kgo.Record
+	older   bool // records without an index are of a version that kept no log
 }
 
 // readTopic reads what is committed up to now.
@@ -81,7 +83,7 @@ func readLog(ctx context.Context, brokers []string, topic string) ([]*kgo.Record
 	return records, nil
 }
 
-func readContent(brokers []string, raw, changes string) (content, error) {
+func readContent(brokers []string, raw, changes, log string) (content, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := content{raw: map[string][]*kgo.Record{}, changes: map[string][]*kgo.Record{}}
@@ -100,20 +102,23 @@ func readContent(brokers []string, raw, changes string) (content, error) {
 		id = id[:strings.LastIndexByte(id, ':')]
 		c.changes[id] = append(c.changes[id], r)
 	}
-	return c, nil
+	if log != "" {
+		c.log, err = readTopic(ctx, brokers, log)
+	}
+	return c, err
 }
 
 // verdict is what is wrong with the content, by kind, as ids.
-type verdict struct{ missing, duplicate, altered, incomplete, invented []string }
+type verdict struct{ missing, duplicate, altered, incomplete, invented, unproved []string }
 
 func (v verdict) ok() bool {
-	return len(v.missing)+len(v.duplicate)+len(v.altered)+len(v.incomplete)+len(v.invented) == 0
+	return len(v.missing)+len(v.duplicate)+len(v.altered)+len(v.incomplete)+len(v.invented)+len(v.unproved) == 0
 }
 
 func (v verdict) String() string {
-	return fmt.Sprintf("%d missing %q, %d duplicate %q, %d altered %q, %d incomplete %q, %d invented %q",
+	return fmt.Sprintf("%d missing %q, %d duplicate %q, %d altered %q, %d incomplete %q, %d invented %q, %d not proved %q",
 		len(v.missing), first(v.missing), len(v.duplicate), first(v.duplicate), len(v.altered), first(v.altered),
-		len(v.incomplete), first(v.incomplete), len(v.invented), first(v.invented))
+		len(v.incomplete), first(v.incomplete), len(v.invented), first(v.invented), len(v.unproved), first(v.unproved))
 }
 
 func first(ids []string) []string { return ids[:min(3, len(ids))] }
@@ -137,7 +142,7 @@ func decoderFor(c content) *codec.Decoder {
 // judge holds the content against what the API showed: each event once, its
 // bytes equal to the first showing's or another's, its changes complete.
 func judge(c content, shown map[string]sandbox.Truth) verdict {
-	var v verdict
+	v := verdict{unproved: unproved(c)}
 	decoder := decoderFor(c)
 	for id, truth := range shown {
 		records := c.raw[id]

@@ -365,7 +365,7 @@ func (p *play) look() (l look, err error) {
 	if err := p.ask("/api/status", &l.status); err != nil {
 		return l, fmt.Errorf("the status page: %w", err)
 	}
-	c, err := readContent(p.brokers, p.env["KAFKA_TOPIC_RAW"], p.env["KAFKA_TOPIC_CHANGES"])
+	c, err := readContent(p.brokers, p.env["KAFKA_TOPIC_RAW"], p.env["KAFKA_TOPIC_CHANGES"], p.env["KAFKA_TOPIC_EVIDENCE"])
 	if err != nil {
 		return l, err
 	}

@@ -29,10 +29,19 @@ func (a *app) Snapshot() web.Snapshot {
 	}
 	s.Leads = leads(counts)
 	a.addSource(&s)
+	loaded := false
+	if member != nil {
+		var role replica.Role
+		role, loaded = member.Role()
+		s.Role, s.Fenced = web.Role(role), uint64(member.Fenced())
+	}
 	if encoder != nil {
 		s.Unmapped = encoder.Unmapped()
 	}
 	if out != nil {
+		if c := out.Checkpoint(); c.Size > 0 && s.Role == web.Active {
+			s.Log = web.Log{Size: c.Size, Root: c.Root[:], Signed: c.Signed(), Checkpoint: c.Text}
+		}
 		changes, problems, unknown := out.Totals()
 		s.Events.Changes, s.Events.Errors, s.Transactions.Unknown = uint64(changes), uint64(problems), uint64(unknown)
 		for _, value := range out.Recent() {
@@ -40,12 +49,6 @@ func (a *app) Snapshot() web.Snapshot {
 				s.Recent = append(s.Recent, c)
 			}
 		}
-	}
-	loaded := false
-	if member != nil {
-		var role replica.Role
-		role, loaded = member.Role()
-		s.Role, s.Fenced = web.Role(role), uint64(member.Fenced())
 	}
 	if term != nil && s.Role == web.Active {
 		s.Streams = a.streams(term, counts)

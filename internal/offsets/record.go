@@ -16,6 +16,7 @@ const (
 	ledgerKind  = "ledger"
 	requestKind = "request"
 	tokenKind   = "token"
+	logKind     = "log"
 )
 
 // AppendSeenKey appends the key under which the id of a published event stands.
@@ -36,18 +37,20 @@ func AppendLedgerKey(dst []byte, org, stream string) []byte {
 func AppendRequestKey(dst []byte, org, id string) []byte { return appendKey(dst, org, requestKind, id) }
 
 // AppendTokenKey appends the key of the sealed refresh token.
-func AppendTokenKey(dst []byte, org string) []byte {
-	dst = append(append(dst, org...), '/')
-	return append(dst, tokenKind...)
+func AppendTokenKey(dst []byte, org string) []byte { return appendKind(dst, org, tokenKind) }
+
+// AppendLogKey appends the key of the evidence log's state.
+func AppendLogKey(dst []byte, org string) []byte { return appendKind(dst, org, logKind) }
+
+func appendKind(dst []byte, org, kind string) []byte {
+	return append(append(append(dst, org...), '/'), kind...)
 }
 
 func appendKey(dst []byte, org, kind, name string) []byte {
-	dst = append(append(dst, org...), '/')
-	dst = append(append(dst, kind...), '/')
-	return append(dst, name...)
+	return append(append(appendKind(dst, org, kind), '/'), name...)
 }
 
-// splitKey is the reverse of the Append functions. name is nil for the token;
+// splitKey is the reverse of the Append functions. name is nil for token and log;
 // ok is false where none of them wrote the key.
 func splitKey(key []byte) (org, kind, name []byte, ok bool) {
 	org, rest, ok := bytes.Cut(key, []byte{'/'})
@@ -60,7 +63,7 @@ func splitKey(key []byte) (org, kind, name []byte, ok bool) {
 		ok = len(name) > 0 && len(name) <= audit.MaxIDBytes
 	case ledgerKind, requestKind:
 		ok = len(name) > 0
-	case tokenKind:
+	case tokenKind, logKind:
 		ok = !named
 	default:
 		ok = false

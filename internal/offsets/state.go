@@ -1,6 +1,6 @@
 // Package offsets is the content of the compacted offsets topic: which events
 // were published (IDs), what each stream knows about time (Ledger), work that
-// was handed in (Request), and the sealed refresh token.
+// was handed in (Request), the sealed refresh token, and the evidence log's state.
 //
 // It promises that State.Apply, given the topic's records in their order, holds
 // what the records that are left after any compaction say, that no two things
@@ -21,6 +21,7 @@ type State struct {
 	Ledgers  map[string]Ledger  // by stream
 	Requests map[string]Request // by id
 	Token    []byte             // sealed; nil for none
+	Log      []byte             // state of the evidence log; nil for none
 	// Damaged has the streams whose ledger is there and cannot be read. Such a
 	// stream must not start anew: what was published would be published again.
 	Damaged map[string]error
@@ -43,7 +44,7 @@ func (s *State) Apply(key, value []byte) error {
 	org, kind, name, ok := splitKey(key)
 	switch {
 	case !ok:
-		return &RecordError{Key: string(key), Want: "<org>/seen/<id>, <org>/ledger/<stream>, <org>/request/<id> or <org>/token"}
+		return &RecordError{Key: string(key), Want: "<org>/seen/<id>, <org>/ledger/<stream>, <org>/request/<id>, <org>/token or <org>/log"}
 	case string(org) != s.org:
 		return nil
 	}
@@ -54,6 +55,9 @@ func (s *State) Apply(key, value []byte) error {
 		return s.applyLedger(key, string(name), value)
 	case requestKind:
 		return s.applyRequest(key, value)
+	case logKind:
+		s.Log = bytes.Clone(value)
+		return nil
 	default:
 		if s.Token = bytes.Clone(value); value != nil && len(value) == 0 {
 			s.Token = nil

@@ -73,6 +73,7 @@ func (p *Poller) commit(ctx context.Context, b *stepBuilder) error {
 	if err := p.name(ctx, b); err != nil {
 		return err
 	}
+	b.step.Known = p.ledgers // which only the committer changes
 	for backoff := (retry.Backoff{First: 250 * time.Millisecond, Most: 10 * time.Second}); ; {
 		err := p.sink.Commit(ctx, &b.step)
 		var refused *RefusedError

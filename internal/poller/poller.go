@@ -99,6 +99,8 @@ func (e *RefusedError) Error() string {
 type Step struct {
 	Events  []Publication
 	Ledgers map[string]offsets.Ledger // by stream; those that this step changes
+	// Known are the ledgers as the step finds them, by stream. Not to be written to.
+	Known map[string]offsets.Ledger
 	// Remember are ids of events that were published before and forgotten.
 	Remember []Remembered
 	Forget   []string // ids to tombstone

@@ -1,5 +1,6 @@
 // Package sink turns one step of the poller into one Kafka transaction: the raw
-// records, the change records, the remembered ids and the ledgers, together.
+// records, the change records, the remembered ids, the ledgers and what the evidence
+// log gains, together.
 //
 // It promises invariant 1 of exactly once, and that the raw value is what the
 // API sent, untouched. It is where the event's encoding (codec), the offsets
@@ -23,6 +24,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
+	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/txn"
@@ -34,6 +36,9 @@ type Topic struct {
 	Partitions int32
 }
 
+// Partition is where the records of a key go.
+func (t Topic) Partition(key string) int32 { return txn.Partition([]byte(key), t.Partitions) }
+
 // Config says where to and under which name.
 type Config struct {
 	Org                   string
@@ -43,7 +48,7 @@ type Config struct {
 	EventTime bool
 }
 
-// Sink is not safe for concurrent use, except Recent, Totals, Capacity and Throttled.
+// Sink is not safe for concurrent use, except Recent, Totals, Capacity, Throttled and Checkpoint.
 type Sink struct {
 	cfg      Config
 	producer *txn.Producer
@@ -54,12 +59,17 @@ type Sink struct {
 	key, value, text []byte
 	headers          []txn.Header
 
+	log   *evidence.Log // nil where there is none
+	logTo Topic
+	hash  evidence.Changes
+
 	step   totals // of the step that is being written
 	recent recent
 	cost   cost
 
-	mu     sync.Mutex // protects totals
-	totals totals
+	mu         sync.Mutex // protects what follows
+	totals     totals
+	checkpoint evidence.Checkpoint
 }
 
 // totals count what was committed.
@@ -94,6 +104,7 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 	err := s.try(ctx, step)
 	if err == nil {
 		s.encoder.Committed()
+		s.logged()
 		s.cost.add(step, s.producer.Stats().Bytes-before)
 		s.recent.keep()
 		s.mu.Lock()
@@ -132,6 +143,9 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		return err
 	}
 	now := time.Now()
+	if s.log != nil {
+		s.log.Begin()
+	}
 	s.encoder.Observe(eventsOf(step.Events), step.Names)
 	for i := range step.Events {
 		if err := s.event(&step.Events[i], now); err != nil {
@@ -139,6 +153,9 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		}
 	}
 	if err := s.offsets(step, now); err != nil {
+		return err
+	}
+	if err := s.evidence(step, now); err != nil {
 		return err
 	}
 	return s.producer.Commit(ctx)
@@ -168,13 +185,15 @@ func (s *Sink) event(pub *poller.Publication, now time.Time) error {
 	if s.cfg.EventTime && pub.At.Before(now) {
 		r.Time = pub.At.UnixMilli()
 	}
-	r.Headers = s.eventHeaders(ev, meta)
+	sum := sha256.Sum256(ev.Raw)
+	r.Headers = s.eventHeaders(ev, meta, &sum)
 
 	s.key = append(s.key[:0], ev.ID...)
 	r.Key, r.Value = s.key, ev.Raw
 	if err := s.producer.Produce(s.cfg.Raw.Name, raw, r); err != nil {
 		return err
 	}
+	s.hash.Reset()
 	s.key = append(s.key, ':')
 	id := len(s.key)
 	for i := range meta.Changes {
@@ -184,6 +203,14 @@ func (s *Sink) event(pub *poller.Publication, now time.Time) error {
 			return err
 		}
 		s.recent.add(r.Value)
+		if s.log != nil {
+			s.hash.Add(r.Value)
+		}
+	}
+	if s.log != nil {
+		if err := s.log.Append(ev.ID, sum, s.hash.Sum()); err != nil {
+			return err
+		}
 	}
 	s.step.changes += meta.Changes
 	if meta.Problem != "" || ev.Problem != "" {
@@ -197,7 +224,7 @@ func (s *Sink) event(pub *poller.Publication, now time.Time) error {
 // eventHeaders are the headers that the raw record and the change records share.
 // One without a value is left out. Their values lie in one buffer; where
 // it has to grow, those from before stay in the old one.
-func (s *Sink) eventHeaders(ev *audit.Event, meta codec.Meta) []txn.Header {
+func (s *Sink) eventHeaders(ev *audit.Event, meta codec.Meta, sum *[sha256.Size]byte) []txn.Header {
 	s.headers, s.text = s.headers[:0], s.text[:0]
 	put := func(key string, text []byte) { // text is s.text and the value behind it
 		value := text[len(s.text):len(text):len(text)]
@@ -213,13 +240,15 @@ func (s *Sink) eventHeaders(ev *audit.Event, meta codec.Meta) []txn.Header {
 	if !ev.Time.IsZero() {
 		put("event-time", ev.Time.AppendFormat(s.text, audit.TimeFormat))
 	}
-	sum := sha256.Sum256(ev.Raw)
 	put("sha256", hex.AppendEncode(s.text, sum[:]))
 	problem := ev.Problem
 	if problem != "" && meta.Problem != "" {
 		problem += "; "
 	}
 	put("error", append(append(s.text, problem...), meta.Problem...))
+	if s.log != nil {
+		put("log-index", strconv.AppendUint(s.text, s.log.Next(), 10))
+	}
 	return s.headers
 }
 

@@ -96,6 +96,16 @@ func (r *Reader) poll(ctx context.Context, maxWait time.Duration, fn func(*Recor
 	return r.deliver(answer, fn)
 }
 
+// Start returns the offset that reading goes on at; of First, that of the oldest record
+// which the topic's retention has left.
+func (r *Reader) Start(ctx context.Context) (int64, error) {
+	err := retryPassing(ctx, func() error { return r.resolve(ctx) })
+	if err != nil {
+		return 0, fmt.Errorf("begin of %s: %w", where(r.topic, r.partition), err)
+	}
+	return r.offset, nil
+}
+
 // resolve turns First and Last into a number.
 func (r *Reader) resolve(ctx context.Context) error {
 	if r.offset >= 0 {

@@ -44,6 +44,7 @@ type Snapshot struct {
 	Rate         Rate
 	Events       Events
 	Transactions Transactions
+	Log          Log
 	Requests     []Requests
 	IDs          int               // remembered now
 	Unmapped     map[string]uint64 // events by entity type, for types without a mapping
@@ -126,6 +127,14 @@ type Events struct {
 	Published uint64
 	Changes   uint64
 	Errors    uint64 // published with the header error
+}
+
+// Log is the newest checkpoint of the evidence log; zero where there is none.
+type Log struct {
+	Size       uint64
+	Root       []byte
+	Signed     bool
+	Checkpoint string // as it was published
 }
 
 // Transactions are totals, and how long the committed ones took.

@@ -51,6 +51,7 @@ func healthy() Snapshot {
 	}}
 	s.Rate = Rate{Limit: 100, Window: 10 * time.Second, Ours: 12, Others: 21, Remaining: 67, Reserve: 10, Share: 0.7, Throttled: 734 * time.Second}
 	s.Events = Events{Published: 67655, Changes: 181204, Errors: 12}
+	s.Log = Log{Size: 67655, Root: make([]byte, 32), Signed: true, Checkpoint: "genesys-audit-connector/acme\n67655\n"}
 	s.Transactions = Transactions{Committed: 51877, Aborted: 2, Unknown: 1, Retries: 17, Duration: Histogram{
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, []uint64{120, 22110, 27003, 2400, 190, 40, 10, 3, 1, 0, 0, 0}, 702.5,
 	}}

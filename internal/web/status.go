@@ -21,7 +21,15 @@ type Status struct {
 	Streams   []StreamStatus `json:"streams"`
 	Rate      RateStatus     `json:"rate"`
 	Events    EventsStatus   `json:"events"`
+	Log       *LogStatus     `json:"log"`
 	LastError *string        `json:"lastError"`
+}
+
+// LogStatus is Status.Log: null where there is no evidence log, or nothing in it.
+type LogStatus struct {
+	Size   uint64 `json:"size"`
+	Root   []byte `json:"root"` // base64, as in the checkpoint
+	Signed bool   `json:"signed"`
 }
 
 // StreamStatus is one of Status.Streams.
@@ -98,6 +106,9 @@ func (s *Snapshot) Status() Status {
 	}
 	for i := range s.Streams {
 		doc.Streams[i] = s.Streams[i].status()
+	}
+	if s.Log.Size > 0 {
+		doc.Log = &LogStatus{s.Log.Size, s.Log.Root, s.Log.Signed}
 	}
 	if f, ok := s.lastFailure(); ok {
 		text := f.What + ": " + f.Err

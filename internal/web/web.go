@@ -36,6 +36,7 @@ func New(source Source, log *zap.Logger) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /api/status", s.status)
+	mux.HandleFunc("GET /evidence/checkpoint", s.checkpoint)
 	mux.Handle("GET /metrics", s.metrics())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "alive\n") })
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -107,6 +108,15 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(body.Bytes()) // the client is gone: nobody to tell
+}
+
+func (s *Server) checkpoint(w http.ResponseWriter, _ *http.Request) {
+	snap := s.source.Snapshot()
+	if snap.Log.Size == 0 {
+		text(w, http.StatusNotFound, "this replica knows no checkpoint: it is not active, nothing was published yet, or there is no evidence log\n")
+		return
+	}
+	text(w, http.StatusOK, snap.Log.Checkpoint)
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {

@@ -81,7 +81,7 @@ func TestStatusGolden(t *testing.T) {
 // The contract's own words, but for the indentation and the values; backfill is there while something is wanted.
 func TestStatusFields(t *testing.T) {
 	const contract = `org role api version streams name covered wanted gaps from to reason lagSeconds lastPoll late age events backfill resumes done ` +
-		`rate limit window used remaining throttledSeconds events published duplicates changes errors lastError`
+		`rate limit window used remaining throttledSeconds events published duplicates changes errors log size root signed lastError`
 	_, body := get(t, handler(t, troubled()), "GET", "/api/status")
 	var names []string
 	seen := make(map[string]int)
@@ -92,6 +92,17 @@ func TestStatusFields(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != contract {
 		t.Errorf("got  %s\nwant %s", got, contract)
+	}
+}
+
+// TestCheckpointIsServedAsItWasPublished, byte for byte, and is absent where there is none.
+func TestCheckpointIsServedAsItWasPublished(t *testing.T) {
+	s := healthy()
+	if _, body := get(t, handler(t, s), "GET", "/evidence/checkpoint"); body != s.Log.Checkpoint {
+		t.Errorf("%q", body)
+	}
+	if res, body := get(t, handler(t, starting()), "GET", "/evidence/checkpoint"); res.StatusCode != http.StatusNotFound || !strings.Contains(body, "no checkpoint") {
+		t.Errorf("%s: %q", res.Status, body)
 	}
 }
 

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"genesys-audit-connector/internal/evidence"
+	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/poller"
+	"genesys-audit-connector/internal/retry"
+	"genesys-audit-connector/internal/sink"
+	"genesys-audit-connector/internal/txn"
+)
+
+// evidenceTopic is the topic of the evidence log as it should be. A log has one
+// partition, whichever the topic has, for its records must stay in order.
+func (c Config) evidenceTopic() txn.TopicSpec {
+	return txn.TopicSpec{
+		Name: c.Evidence.Topic, Partitions: 1, ReplicationFactor: c.Kafka.ReplicationFactor,
+		Configs: map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes)},
+	}
+}
+
+// noEvidence is what fails while the log is wanted and cannot be begun.
+var noEvidence = health.Subject{Kind: health.Kafka, Op: "evidence log", Warning: true}
+
+// openLog gives the sink the evidence log at the beginning of a term. saved is its state
+// in the offsets topic. A log that has begun is continued or the term ends: it never
+// stops in silence. One that has not, and whose topic cannot be used, is left out.
+func (a *app) openLog(ctx context.Context, saved []byte) error {
+	if !a.cfg.Evidence.Enabled {
+		a.sink.Log(nil, sink.Topic{})
+		return nil
+	}
+	topics, err := a.cluster.EnsureTopics(ctx, []txn.TopicSpec{a.cfg.evidenceTopic()}, a.cfg.Kafka.CreateTopics)
+	var unfit *txn.TopicError
+	refused := errors.Is(err, txn.ErrUnauthorized)
+	unusable := errors.As(err, &unfit) && !errors.Is(err, txn.ErrRetry)
+	switch {
+	case err == nil:
+	case saved == nil && (refused || unusable):
+		err = fmt.Errorf("no evidence log is kept (KAFKA_TOPIC_EVIDENCE): %w; then restart, or set EVIDENCE=false", err)
+		a.health.Report(noEvidence, err)
+		a.log.Warn("evidence", zap.Error(err))
+		a.sink.Log(nil, sink.Topic{})
+		return nil
+	case unusable && !refused:
+		return fmt.Errorf("%w: KAFKA_TOPIC_EVIDENCE: the evidence log has begun there: %w; or end it with EVIDENCE=false", poller.ErrConfiguration, err)
+	default:
+		return err
+	}
+	a.health.Report(noEvidence, nil)
+	topic := sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions}
+	keys, err := evidence.ParseKeys(a.cfg.Evidence.Key.Value())
+	if err != nil {
+		return fmt.Errorf("%w: EVIDENCE_KEY: %w", poller.ErrConfiguration, err)
+	}
+	var log *evidence.Log
+	if saved != nil {
+		if log, err = evidence.Open(a.cfg.Org, saved, keys); err != nil {
+			return fmt.Errorf("%w: %w; tombstone its key in the offsets topic to have it made again from topic %s", poller.ErrConfiguration, err, topic.Name)
+		}
+	} else if log, err = a.replayLog(ctx, topic, keys); err != nil {
+		return err
+	}
+	a.sink.Log(log, topic)
+	a.log.Info("evidence log", zap.Uint64("size", log.Size()), zap.Bool("signed", keys.Current != nil))
+	return nil
+}
+
+// replayLog makes the log anew from its topic, where the offsets topic has no state of
+// it: it begins there, or the offsets topic was lost.
+func (a *app) replayLog(ctx context.Context, topic sink.Topic, keys evidence.Keys) (*evidence.Log, error) {
+	replay := evidence.NewReplay(a.cfg.Org)
+	reader := a.cluster.NewReader(topic.Name, topic.Partition(a.cfg.Org), txn.First)
+	defer reader.Close()
+	var damage error
+	err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
+		if !strings.HasPrefix(string(r.Key), a.cfg.Org+"/") || evidence.IsStamp(r.Key) || r.Value == nil || damage != nil {
+			return nil
+		}
+		record, err := evidence.ParseRecord(r.Key, r.Value)
+		if err == nil {
+			err = replay.Add(record)
+		}
+		if err != nil {
+			damage = fmt.Errorf("%w: KAFKA_TOPIC_EVIDENCE: the offsets topic has no state of the evidence log, and from topic %s it cannot be made again: offset %d: %w; name another topic, in which a new log begins",
+				poller.ErrConfiguration, topic.Name, r.Offset, err)
+		}
+		return nil
+	})
+	if err = errors.Join(damage, err); err != nil {
+		return nil, err
+	}
+	return replay.Log(keys), nil
+}
+
+// announceEvery is how often the newest checkpoint goes to the log, which leaves the house.
+const announceEvery = time.Hour
+
+// announceCheckpoints writes the newest checkpoint to the log now and then, until ctx ends.
+func (a *app) announceCheckpoints(ctx context.Context) {
+	tick := time.NewTicker(announceEvery)
+	defer tick.Stop()
+	for {
+		if c := a.sink.Checkpoint(); c.Size > 0 {
+			a.log.Info("evidence checkpoint", zap.Uint64("size", c.Size), zap.String("checkpoint", c.Text))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// noStamp is what fails while the authority gives no time stamps.
+var noStamp = health.Subject{Kind: health.Other, Op: "time stamp", Warning: true}
+
+// stampTime is how long the authority may take.
+const stampTime = 30 * time.Second
+
+// stampCheckpoints has the newest checkpoint time-stamped now and then, until ctx ends.
+// Nothing waits for it.
+func (a *app) stampCheckpoints(ctx context.Context) {
+	if a.cfg.Evidence.TSAURL == "" {
+		return
+	}
+	client := &http.Client{Timeout: stampTime}
+	backoff := retry.Backoff{First: time.Second, Most: 10 * time.Minute}
+	var done uint64 // the size that was stamped last
+	for {
+		pause := min(a.cfg.Evidence.TSAInterval, time.Minute) // until there is something to stamp
+		if c := a.sink.Checkpoint(); c.Size > done {
+			err := a.stamp(ctx, client, c)
+			if ctx.Err() != nil {
+				return
+			}
+			a.health.Report(noStamp, err)
+			if err != nil {
+				pause = backoff.Next()
+				a.log.Warn("no time stamp; retrying", zap.Error(err), zap.Duration("in", pause))
+			} else {
+				backoff.Reset()
+				done, pause = c.Size, a.cfg.Evidence.TSAInterval
+				a.log.Info("evidence checkpoint is time-stamped", zap.Uint64("size", c.Size))
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stamp has a checkpoint stamped and writes the stamp behind it. Written twice it does no harm.
+func (a *app) stamp(ctx context.Context, client *http.Client, c evidence.Checkpoint) error {
+	s, err := evidence.RequestStamp(ctx, client, a.cfg.Evidence.TSAURL, a.cfg.Org, c)
+	if err != nil {
+		return fmt.Errorf("EVIDENCE_TSA_URL: %w", err)
+	}
+	value, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	count, err := a.cluster.Partitions(ctx, a.cfg.Evidence.Topic)
+	if err != nil {
+		return err
+	}
+	to := sink.Topic{Name: a.cfg.Evidence.Topic, Partitions: count}
+	return a.cluster.Append(ctx, to.Name, to.Partition(a.cfg.Org), &txn.Record{Key: s.AppendKey(nil), Value: value, Time: time.Now().UnixMilli()})
+}
+
+func newEvidence() *cobra.Command {
+	c := &cobra.Command{
+		Use: "evidence", Short: "The log that shows tampering", Args: noArguments,
+		Long: `Each published event is entered in a Merkle log (RFC 6962), in the same
+transaction. Whoever keeps a checkpoint of it can prove later that nothing of
+what it held was altered or removed.`,
+		Example: "  connector evidence key --org acme",
+	}
+	c.AddCommand(newEvidenceKey(), newEvidenceVerify())
+	return c
+}
+
+func newEvidenceKey() *cobra.Command {
+	org := "default"
+	c := &cobra.Command{
+		Use: "key", Short: "Make a key pair that signs checkpoints", Args: noArguments,
+		Long: `key makes an Ed25519 key pair in the format of C2SP signed notes. The first line
+goes to EVIDENCE_KEY and is a secret. The second line, the verifier's, is for all
+who check; it is no secret.
+
+To replace a key, put the new one and the old one behind it, with a space in
+between, into EVIDENCE_KEY: the new one's first checkpoint is signed by both.`,
+		Example: "  connector evidence key --org acme",
+		RunE: func(c *cobra.Command, _ []string) error {
+			signer, verifier, err := evidence.GenerateKey(org, nil)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n%s\n", signer, verifier)
+			return err
+		},
+	}
+	c.Flags().StringVar(&org, "org", org, "the organisation's name, ORG_NAME")
+	return c
+}

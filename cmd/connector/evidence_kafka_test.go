@@ -1,0 +1,303 @@
+//go:build kafka
+
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"genesys-audit-connector/internal/evidence"
+	"genesys-audit-connector/internal/kafkatest"
+)
+
+// authority is a real time stamping authority: openssl ts behind HTTP. It returns its
+// address and the file of its own authority's certificate.
+func authority(t *testing.T, refuse func() bool) (address, ca string) {
+	t.Helper()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	const config = `
+[req]
+distinguished_name = dn
+[dn]
+[ca]
+basicConstraints = critical, CA:true
+[authority]
+basicConstraints = CA:false
+keyUsage = critical, digitalSignature
+extendedKeyUsage = critical, timeStamping
+[tsa]
+default_tsa = ours
+[ours]
+serial = serial
+default_policy = 1.2.3.4.1
+digests = sha256
+ess_cert_id_alg = sha256
+signer_digest = sha256
+accuracy = secs:1
+`
+	for name, text := range map[string]string{"openssl.cnf": config, "serial": "01\n"} {
+		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openssl := func(args ...string) error {
+		cmd := exec.Command("openssl", args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Logf("openssl %s: %v\n%s", args[0], err, out)
+		}
+		return err
+	}
+	for _, args := range []string{
+		"req -x509 -config openssl.cnf -extensions ca -newkey rsa:2048 -nodes -subj /CN=CA -days 2 -keyout ca.key -out ca.pem",
+		"req -config openssl.cnf -newkey rsa:2048 -nodes -subj /CN=TSA -keyout tsa.key -out tsa.csr",
+		"x509 -req -in tsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile openssl.cnf -extensions authority -out tsa.pem",
+	} {
+		if err := openssl(strings.Fields(args)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, err := io.ReadAll(io.LimitReader(r.Body, 1<<16))
+		if err != nil || refuse() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		if err := os.WriteFile(path("query"), query, 0o600); err != nil {
+			t.Error(err)
+		}
+		if err := openssl(strings.Fields("ts -reply -config openssl.cnf -queryfile query -signer tsa.pem -inkey tsa.key -out answer")...); err != nil {
+			t.Error(err)
+		}
+		answer, err := os.ReadFile(path("answer"))
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/timestamp-reply")
+		_, _ = w.Write(answer)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, path("ca.pem")
+}
+
+// evidenceTopics are the variables of the topics that evidence is about.
+var evidenceTopics = []string{"KAFKA_TOPIC_RAW", "KAFKA_TOPIC_CHANGES", "KAFKA_TOPIC_EVIDENCE"}
+
+// exhibit is a copy of the topics, to be tampered with.
+type exhibit struct {
+	*scene
+	admin   *kadm.Client
+	client  *kgo.Client
+	records map[string][]*kgo.Record // by variable
+	env     map[string]string
+}
+
+// exhibit reads the topics.
+func (s *scene) exhibit(client *kgo.Client) *exhibit {
+	s.Helper()
+	e := &exhibit{scene: s, admin: kadm.NewClient(client), client: client, records: map[string][]*kgo.Record{}}
+	for _, variable := range evidenceTopics {
+		records, err := readTopic(s.Context(), s.brokers, s.env[variable])
+		if err != nil {
+			s.Fatal(err)
+		}
+		e.records[variable] = records
+	}
+	return e
+}
+
+// tampered writes a copy into topics of its own, as tamper leaves it.
+func (e *exhibit) tampered(name string, tamper func(map[string][]*kgo.Record)) *scene {
+	e.Helper()
+	s := *e.scene
+	s.env = map[string]string{}
+	copied := map[string][]*kgo.Record{}
+	for _, variable := range evidenceTopics {
+		s.env[variable] = "copy." + name + "." + e.scene.env[variable]
+		partitions := int32(1)
+		for _, r := range e.records[variable] {
+			c := *r
+			copied[variable] = append(copied[variable], &c)
+			partitions = max(partitions, r.Partition+1)
+		}
+		if _, err := e.admin.CreateTopic(e.Context(), partitions, 1, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, s.env[variable]); err != nil {
+			e.Fatal(err)
+		}
+	}
+	s.env["KAFKA_BROKERS"] = e.scene.env["KAFKA_BROKERS"]
+	tamper(copied)
+	for variable, records := range copied {
+		for _, r := range records {
+			r.Topic = s.env[variable]
+		}
+		if err := e.client.ProduceSync(e.Context(), records...).FirstErr(); err != nil {
+			e.Fatal(err)
+		}
+	}
+	return &s
+}
+
+// keepCheckpoint takes the newest checkpoint out of the house.
+func (s *scene) keepCheckpoint(addr, dir, name string) {
+	s.Helper()
+	resp, err := http.Get("http://" + addr + "/evidence/checkpoint")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		s.Fatalf("%s, %v: %s", resp.Status, err, text)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestTamperMatrix on real Kafka: what evidence verify notices by itself, and what only
+// with a checkpoint that was kept elsewhere. A whole log passes, time stamps and all.
+func TestTamperMatrix(t *testing.T) {
+	kafka := kafkatest.Start(t, kafkatest.Options{})
+	refusals := 1
+	tsa, ca := authority(t, func() bool { refusals--; return refusals >= 0 })
+	s := newScene(t, kafka.Brokers(), unlimited())
+	var signers, verifiers [2]string
+	for i := range signers {
+		var err error
+		if signers[i], verifiers[i], err = evidence.GenerateKey("default", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.env["EVIDENCE_KEY"], s.env["EVIDENCE_TSA_URL"], s.env["EVIDENCE_TSA_INTERVAL"] = signers[0], tsa, "1s"
+	r := s.instance()
+	dir := t.TempDir()
+	s.awaited(time.Minute, "it leads", r.is("active"))
+	s.world.Org.EmitGrants(40)
+	s.published(60 * time.Second)
+	s.keepCheckpoint(r.addr, dir, "first.txt")
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	older := s.exhibit(client)
+	s.world.Org.EmitGrants(40)
+	s.published(60 * time.Second)
+	s.awaited(time.Minute, "time stamps", func() bool {
+		records, err := readTopic(t.Context(), s.brokers, s.env["KAFKA_TOPIC_EVIDENCE"])
+		n := 0
+		for _, r := range records {
+			if evidence.IsStamp(r.Key) {
+				n++
+			}
+		}
+		return err == nil && n >= 2
+	})
+	s.keepCheckpoint(r.addr, dir, "second.txt")
+	if err := r.end(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	alone := evidenceOptions{keys: verifiers[:1], authorities: ca}
+	with := alone
+	with.checkpoints = []string{dir}
+	whole := s.evidenceReport(with)
+	if !whole.OK || whole.Verified != 80 || whole.Checkpoints != 2 || whole.Stamps < 2 {
+		t.Fatalf("a whole log: %+v", whole)
+	}
+	e := s.exhibit(client)
+	raw, changes, log := "KAFKA_TOPIC_RAW", "KAFKA_TOPIC_CHANGES", "KAFKA_TOPIC_EVIDENCE"
+	for _, c := range []struct {
+		name   string
+		from   *exhibit
+		tamper func(map[string][]*kgo.Record)
+		alone  bool // whether it is noticed without a checkpoint from elsewhere
+		kind   evidence.Kind
+	}{
+		{"deleted", e, func(m map[string][]*kgo.Record) { m[raw] = slices.Delete(m[raw], 30, 31) }, true, evidence.Missing},
+		{"altered", e, func(m map[string][]*kgo.Record) { m[raw][30].Value = append([]byte(" "), m[raw][30].Value...) }, true, evidence.Altered},
+		{"change-altered", e, func(m map[string][]*kgo.Record) {
+			m[changes][30].Value = append(slices.Clone(m[changes][30].Value), 0)
+		}, true, evidence.Altered},
+		{"swapped", e, func(m map[string][]*kgo.Record) { swapNeighbours(m[raw]) }, true, evidence.Reordered},
+		{"added", e, func(m map[string][]*kgo.Record) {
+			c := *m[raw][0]
+			c.Headers = nil
+			m[raw] = append(m[raw], withOrg(&c))
+		}, true, evidence.Inserted},
+		{"log-record-deleted", e, func(m map[string][]*kgo.Record) { m[log] = m[log][1:] }, true, evidence.Damaged},
+		{"tail-of-the-log-cut", e, func(m map[string][]*kgo.Record) { m[log] = m[log][:1] }, true, evidence.Inserted},
+		{"older-copy-restored", older, func(map[string][]*kgo.Record) {}, false, evidence.Shorter},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			copied := c.from.tampered(c.name, c.tamper)
+			copied.TB = t
+			if r := copied.evidenceReport(alone); c.alone && r.Counts[c.kind] == 0 || !c.alone && !r.OK {
+				t.Errorf("alone: %+v", r)
+			}
+			if r := copied.evidenceReport(with); r.Counts[c.kind] == 0 {
+				t.Errorf("with checkpoints: %+v", r)
+			}
+		})
+	}
+	t.Run("beginning deleted as retention does", func(t *testing.T) {
+		copied := e.tampered("retention", func(map[string][]*kgo.Record) {})
+		copied.TB = t
+		offsets := kadm.Offsets{}
+		offsets.Add(kadm.Offset{Topic: copied.env[raw], Partition: e.records[raw][0].Partition, At: 2})
+		if deleted, err := e.admin.DeleteRecords(t.Context(), offsets); err != nil || deleted.Error() != nil {
+			t.Fatal(err, deleted.Error())
+		}
+		if r := copied.evidenceReport(with); !r.OK || r.Expired == 0 || r.Expired+r.Verified != r.Size {
+			t.Errorf("%+v", r)
+		}
+	})
+	for name, signer := range map[string]string{"same key": signers[0], "another key": signers[1]} {
+		t.Run("all written anew with "+name, func(t *testing.T) {
+			anew := newScene(t, s.brokers, unlimited())
+			anew.env["EVIDENCE_KEY"] = signer
+			r := anew.instance()
+			anew.awaited(time.Minute, "it leads", r.is("active"))
+			anew.world.Org.EmitGrants(100)
+			anew.published(60 * time.Second)
+			if err := r.end(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			if r := anew.evidenceReport(alone); r.OK != (signer == signers[0]) || !r.OK && r.Counts[evidence.Signer] == 0 {
+				t.Errorf("alone: %+v", r)
+			}
+			if r := anew.evidenceReport(with); r.Counts[evidence.Inconsistent] != 2 {
+				t.Errorf("with checkpoints: %+v", r)
+			}
+		})
+	}
+}
+
+// withOrg makes a record one of the organisation's.
+func withOrg(r *kgo.Record) *kgo.Record {
+	r.Headers = append(r.Headers, kgo.RecordHeader{Key: "org", Value: []byte("default")})
+	return r
+}
+
+// swapNeighbours swaps two records of one partition.
+func swapNeighbours(records []*kgo.Record) {
+	for i := range records[1:] {
+		if records[i].Partition == records[i+1].Partition && i > 5 {
+			records[i], records[i+1] = records[i+1], records[i]
+			return
+		}
+	}
+}

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"genesys-audit-connector/internal/evidence"
+	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/sink"
+	"genesys-audit-connector/internal/txn"
+)
+
+type evidenceOptions struct {
+	checkpoints, keys []string
+	authorities       string
+	asJSON            bool
+}
+
+var errTampered = errors.New("what is in Kafka is not what was published, see above")
+
+func newEvidenceVerify() *cobra.Command {
+	var o evidenceOptions
+	c := &cobra.Command{
+		Use: "verify", Short: "Prove that nothing in Kafka was altered since it was published", Args: noArguments,
+		Long: `verify reads the evidence log, the raw topic and the changes topic and holds each
+record against the log, and the log against itself. It needs Kafka alone, neither
+the API nor the connector, and changes nothing.
+
+Who writes to Kafka can also write another log. --checkpoint holds the log against
+checkpoints that were kept elsewhere (the connector's log has one each hour, and
+/evidence/checkpoint the newest): what they are of cannot have been altered.
+--key names the keys that may have signed checkpoints.`,
+		Example: "  connector evidence verify\n  connector evidence verify --checkpoint /safe/checkpoints --key \"$VERIFIER\"",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return verifyEvidence(c.Context(), envconfig.OsLookuper(), o, c.OutOrStdout())
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.checkpoints, "checkpoint", nil, "`FILE` with a checkpoint, or a directory of them (repeatable)")
+	f.StringArrayVar(&o.keys, "key", nil, "`VERIFIER` line of a key that signs (repeatable)")
+	f.StringVar(&o.authorities, "tsa-ca", "", "PEM `FILE` of the authorities whose time stamps are believed")
+	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
+	return c
+}
+
+func verifyEvidence(ctx context.Context, env envconfig.Lookuper, o evidenceOptions, out io.Writer) error {
+	cfg, err := LoadKafka(env)
+	if err != nil {
+		return wrongConfiguration(err)
+	}
+	in := evidence.Input{Org: cfg.Org}
+	if in.Checkpoints, err = readCheckpoints(o.checkpoints); err != nil {
+		return usageError{err}
+	}
+	if in.Known, err = verifiers(o.keys); err != nil {
+		return usageError{err}
+	}
+	if in.Authorities, err = authorities(o.authorities); err != nil {
+		return usageError{err}
+	}
+	if os.Getenv("LOG_LEVEL") == "" {
+		cfg.Log.Level = zapcore.WarnLevel
+	}
+	cluster, err := dialKafka(cfg.Kafka, func(health.Subject, error) {}, newLogger(cfg.Log, os.Stderr))
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	report, err := readEvidence(ctx, cluster, cfg, in)
+	if err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted: not everything was compared")
+		}
+		return err
+	}
+	if o.asJSON {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(report)
+	} else {
+		err = printEvidence(out, report)
+	}
+	if err == nil && !report.OK {
+		err = errTampered
+	}
+	return err
+}
+
+// readCheckpoints reads the files, and those in directories.
+func readCheckpoints(paths []string) (all []evidence.Checkpoint, err error) {
+	for _, path := range paths {
+		files := []string{path}
+		if entries, err := os.ReadDir(path); err == nil {
+			files = nil
+			for _, e := range entries {
+				if e.Type().IsRegular() {
+					files = append(files, filepath.Join(path, e.Name()))
+				}
+			}
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, fmt.Errorf("--checkpoint: cannot read %s: %s", quoted(file), reason(err))
+			}
+			c, err := evidence.ParseCheckpoint(text)
+			if err != nil {
+				return nil, fmt.Errorf("--checkpoint: %s: %w; expected the text of /evidence/checkpoint", quoted(file), err)
+			}
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
+func verifiers(lines []string) (note.Verifiers, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	list := make([]note.Verifier, len(lines))
+	for i, line := range lines {
+		v, err := note.NewVerifier(strings.TrimSpace(line))
+		if err != nil {
+			return nil, fmt.Errorf("--key: %s is no verifier's line; expected the second line that \"connector evidence key\" prints", quoted(line))
+		}
+		list[i] = v
+	}
+	return note.VerifierList(list...), nil
+}
+
+func authorities(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--tsa-ca: cannot read %s: %s", quoted(path), reason(err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--tsa-ca: %s: %w", quoted(path), errNoCertificate)
+	}
+	return pool, nil
+}
+
+// readEvidence verifies what is in Kafka now. The readings of the raw and the changes
+// topic end where they ended when it began; the log is read last, to its end.
+func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input) (*evidence.Report, error) {
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var err error
+	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{org: cfg.Org} }); err != nil {
+		return nil, err
+	}
+	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org} }); err != nil {
+		return nil, err
+	}
+	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TOPIC_EVIDENCE: %w", err)
+	}
+	reader := cluster.NewReader(cfg.Evidence.Topic, sink.Topic{Partitions: count}.Partition(cfg.Org), txn.First)
+	in.Log = pull(ctx, g, func(ctx context.Context, give func(evidence.LogItem) error) error {
+		defer reader.Close()
+		return reader.ReadToEnd(ctx, func(r *txn.Record) error {
+			if r.Value == nil || !strings.HasPrefix(string(r.Key), cfg.Org+"/") {
+				return nil
+			}
+			return give(evidence.LogItem{Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Offset: r.Offset})
+		})
+	})
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("entries"),
+		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == ""))
+	report, err := evidence.Verify(ctx, in, func(n uint64) { _ = bar.Set64(int64(n)) })
+	_ = bar.Finish()
+	cancel()
+	if failed := g.Wait(); err == nil && failed != nil && !errors.Is(failed, context.Canceled) {
+		err = failed
+	}
+	return report, err
+}
+
+// ahead is how many items a partition's reading may be ahead of the comparison.
+const ahead = 256
+
+// pull turns a reading that gives items away into one that is asked for them.
+func pull[T any](ctx context.Context, g *errgroup.Group, read func(context.Context, func(T) error) error) func() (T, error) {
+	items := make(chan T, ahead)
+	var failed error // before items is closed
+	g.Go(func() error {
+		defer close(items)
+		failed = read(ctx, func(item T) error {
+			select {
+			case items <- item:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+		return failed
+	})
+	return func() (T, error) {
+		item, ok := <-items
+		if ok {
+			return item, nil
+		}
+		return item, cmp.Or(failed, io.EOF)
+	}
+}
+
+// grouping makes items of a partition's records.
+type grouping interface {
+	add(r *txn.Record, give func(evidence.Item) error) error
+	end(give func(evidence.Item) error) error
+}
+
+// partitions begins to read each partition of a topic.
+func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, topic string, group func() grouping) ([]evidence.Partition, error) {
+	count, err := cluster.Partitions(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]evidence.Partition, count)
+	for p := range count {
+		reader := cluster.NewReader(topic, p, txn.First)
+		begin, err := reader.Start(ctx)
+		if err != nil {
+			reader.Close()
+			return nil, err
+		}
+		next := pull(ctx, g, func(ctx context.Context, give func(evidence.Item) error) error {
+			defer reader.Close()
+			items := group()
+			err := reader.ReadToEnd(ctx, func(r *txn.Record) error { return items.add(r, give) })
+			if err != nil {
+				return err
+			}
+			return items.end(give)
+		})
+		all[p] = evidence.Partition{Name: fmt.Sprintf("topic %s, partition %d", topic, p), Begin: begin, Next: next}
+	}
+	return all, nil
+}
+
+// claimOf is the entry of the organisation's log that a record claims, -1 for none; ours
+// is false for a record of another organisation.
+func claimOf(r *txn.Record, org string) (index int64, digest []byte, ours bool) {
+	index = -1
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "org":
+			ours = string(h.Value) == org
+		case "sha256":
+			digest = h.Value
+		case "log-index":
+			if n, err := strconv.ParseInt(string(h.Value), 10, 64); err == nil {
+				index = n
+			}
+		}
+	}
+	return index, digest, ours
+}
+
+// rawItems are the raw records.
+type rawItems struct{ org string }
+
+func (i *rawItems) add(r *txn.Record, give func(evidence.Item) error) error {
+	index, digest, ours := claimOf(r, i.org)
+	if !ours || r.Value == nil {
+		return nil
+	}
+	sum := sha256.Sum256(r.Value)
+	return give(evidence.Item{
+		Index: index, ID: string(r.Key), Sum: sum, Wrong: hex.EncodeToString(sum[:]) != string(digest), Records: 1, Offset: r.Offset,
+	})
+}
+
+func (i *rawItems) end(func(evidence.Item) error) error { return nil }
+
+// changeItems are the change records of one event after the other.
+type changeItems struct {
+	org  string
+	item evidence.Item
+	sum  evidence.Changes
+}
+
+func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
+	index, _, ours := claimOf(r, i.org)
+	if !ours || r.Value == nil {
+		return nil
+	}
+	id := string(r.Key)
+	if at := strings.LastIndexByte(id, ':'); at >= 0 {
+		id = id[:at]
+	}
+	if i.item.Records > 0 && (index != i.item.Index || id != i.item.ID || index < 0) {
+		if err := i.end(give); err != nil {
+			return err
+		}
+	}
+	if i.item.Records == 0 {
+		i.item = evidence.Item{Index: index, ID: id, Offset: r.Offset}
+		i.sum.Reset()
+	}
+	i.item.Records++
+	i.sum.Add(r.Value)
+	return nil
+}
+
+func (i *changeItems) end(give func(evidence.Item) error) error {
+	if i.item.Records == 0 {
+		return nil
+	}
+	item := i.item
+	item.Sum = i.sum.Sum()
+	i.item = evidence.Item{}
+	return give(item)
+}
+
+// printEvidence prints the report for people.
+func printEvidence(out io.Writer, r *evidence.Report) error {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%-12s", f.Kind)
+		if f.Index >= 0 {
+			fmt.Fprintf(&b, " entry %d", f.Index)
+		}
+		if f.ID != "" {
+			fmt.Fprintf(&b, " event %q", f.ID)
+		}
+		fmt.Fprintf(&b, ": %s\n", f.Detail)
+	}
+	all := 0
+	for _, n := range r.Counts {
+		all += n
+	}
+	if more := all - len(r.Findings); more > 0 {
+		fmt.Fprintf(&b, "… and %d more\n", more)
+	}
+	if all > 0 {
+		b.WriteByte('\n')
+	}
+	line := func(n uint64, format string, args ...any) {
+		fmt.Fprintf(&b, "%10d  %s\n", n, fmt.Sprintf(format, args...))
+	}
+	line(r.Size, "entries in the log of %s", r.Org)
+	line(r.Verified, "of them are in Kafka as they were published")
+	if r.Expired > 0 {
+		line(r.Expired, "are gone from the beginning of a partition, as retention removes records; their hashes still prove the rest")
+	}
+	if r.Uncovered > 0 {
+		line(r.Uncovered, "events were published before the log began, and are not covered by it")
+	}
+	line(uint64(r.Checkpoints), "checkpoints from elsewhere agree with the log")
+	if r.Stamps > 0 {
+		line(uint64(r.Stamps), "time stamps are of it, the newest of %s", r.Stamped.UTC().Format(time.RFC3339))
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Counts)) {
+		line(uint64(r.Counts[kind]), "%s", kind)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
