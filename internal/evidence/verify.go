@@ -40,6 +40,8 @@ type Item struct {
 	Outside bool // its event is not one that was asked for: nothing is found to be wrong with it
 	Records int
 	Offset  int64 // of the first record
+
+	cut bool // records of it may have been removed with all that stood before them
 }
 
 // Partition is one partition of the raw or the changes topic, in order of offset.
@@ -296,6 +298,8 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 	switch {
 	case err == nil && Leaf(entry) == leaf:
 		v.report.Verified++
+	case changes.cut:
+		v.report.Expired++
 	case raw.Outside:
 	case raw.Wrong:
 		v.find(Altered, index, raw.ID, "the raw record is not the one that was published")
@@ -404,7 +408,7 @@ func (s *side) claim(h *head) (item Item, more bool, err error) {
 		return item, false, nil
 	}
 	if h.first < 0 {
-		h.first = item.Index
+		h.first, item.cut = item.Index, h.Begin > 0
 	}
 	h.next, err = s.read(h)
 	return item, err == nil, err
