@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/health"
@@ -181,6 +185,19 @@ func (a *app) stamp(ctx context.Context, client *http.Client, c evidence.Checkpo
 	return a.cluster.Append(ctx, to.Name, to.Partition(a.cfg.Org), &txn.Record{Key: s.AppendKey(nil), Value: value, Time: time.Now().UnixMilli()})
 }
 
+// kafkaAlone is for commands that look at Kafka and at nothing else.
+func kafkaAlone(env envconfig.Lookuper) (Config, *txn.Cluster, error) {
+	cfg, err := LoadKafka(env)
+	if err != nil {
+		return Config{}, nil, wrongConfiguration(err)
+	}
+	if os.Getenv("LOG_LEVEL") == "" {
+		cfg.Log.Level = zapcore.WarnLevel // the command's own output tells what happens
+	}
+	cluster, err := dialKafka(cfg.Kafka, func(health.Subject, error) {}, newLogger(cfg.Log, os.Stderr))
+	return cfg, cluster, err
+}
+
 func newEvidence() *cobra.Command {
 	c := &cobra.Command{
 		Use: "evidence", Short: "The log that shows tampering", Args: noArguments,
@@ -189,8 +206,80 @@ transaction. Whoever keeps a checkpoint of it can prove later that nothing of
 what it held was altered or removed.`,
 		Example: "  connector evidence key --org acme",
 	}
-	c.AddCommand(newEvidenceKey(), newEvidenceVerify())
+	c.AddCommand(newEvidenceKey(), newEvidenceVerify(), newEvidenceCheckpoint())
 	return c
+}
+
+func newEvidenceCheckpoint() *cobra.Command {
+	return &cobra.Command{
+		Use: "checkpoint", Short: "Print the newest checkpoint, to be kept elsewhere", Args: noArguments,
+		Long: `checkpoint prints the newest checkpoint as it stands in the evidence topic. It needs
+Kafka alone. Kept where nobody who writes to Kafka can change it, it proves all
+that came before it: see "connector evidence verify --checkpoint".`,
+		Example: "  connector evidence checkpoint > /safe/checkpoints/$(date +%F).txt",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return printCheckpoint(c.Context(), envconfig.OsLookuper(), c.OutOrStdout())
+		},
+	}
+}
+
+var errNoCheckpoint = errors.New("there is no checkpoint: nothing was published yet, or there is no evidence log")
+
+func printCheckpoint(ctx context.Context, env envconfig.Lookuper, out io.Writer) error {
+	cfg, cluster, err := kafkaAlone(env)
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
+	if err != nil {
+		return fmt.Errorf("KAFKA_TOPIC_EVIDENCE: %w", err)
+	}
+	partition := sink.Topic{Partitions: count}.Partition(cfg.Org)
+	text := ""
+	err = readBackwards(ctx, cluster, cfg.Evidence.Topic, partition, func(r *txn.Record) error {
+		if !strings.HasPrefix(string(r.Key), cfg.Org+"/") || evidence.IsStamp(r.Key) || r.Value == nil {
+			return nil
+		}
+		record, err := evidence.ParseRecord(r.Key, r.Value)
+		if err == nil {
+			text = record.Checkpoint
+		}
+		return err
+	}, func() bool { return text != "" })
+	switch {
+	case err != nil:
+		return err
+	case text == "":
+		return errNoCheckpoint
+	}
+	_, err = io.WriteString(out, text)
+	return err
+}
+
+// readBackwards reads the end of a partition, and more of it each time until that is
+// enough or it has read all. fn gets records in their order, some of them again.
+func readBackwards(ctx context.Context, cluster *txn.Cluster, topic string, partition int32, fn func(*txn.Record) error, enough func() bool) error {
+	offset := func(of int64) (int64, error) {
+		reader := cluster.NewReader(topic, partition, of)
+		defer reader.Close()
+		return reader.Start(ctx)
+	}
+	first, err := offset(txn.First)
+	if err != nil {
+		return err
+	}
+	last, err := offset(txn.Last)
+	for back := int64(100); err == nil; back *= 10 {
+		from := max(first, last-back)
+		reader := cluster.NewReader(topic, partition, from)
+		err = reader.ReadToEnd(ctx, fn)
+		reader.Close()
+		if from == first || enough() {
+			break
+		}
+	}
+	return err
 }
 
 func newEvidenceKey() *cobra.Command {

@@ -21,13 +21,12 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/evidence"
-	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 )
@@ -35,6 +34,7 @@ import (
 type evidenceOptions struct {
 	checkpoints, keys []string
 	authorities       string
+	from, to          string
 	asJSON            bool
 }
 
@@ -58,6 +58,8 @@ checkpoints that were kept elsewhere (the connector's log has one each hour, and
 		},
 	}
 	f := c.Flags()
+	f.StringVar(&o.from, "from", "", "name what is wrong with events from `T` on (default all; the log itself is always verified whole)")
+	f.StringVar(&o.to, "to", "", "name what is wrong with events before `T`")
 	f.StringArrayVar(&o.checkpoints, "checkpoint", nil, "`FILE` with a checkpoint, or a directory of them (repeatable)")
 	f.StringArrayVar(&o.keys, "key", nil, "`VERIFIER` line of a key that signs (repeatable)")
 	f.StringVar(&o.authorities, "tsa-ca", "", "PEM `FILE` of the authorities whose time stamps are believed")
@@ -66,11 +68,21 @@ checkpoints that were kept elsewhere (the connector's log has one each hour, and
 }
 
 func verifyEvidence(ctx context.Context, env envconfig.Lookuper, o evidenceOptions, out io.Writer) error {
-	cfg, err := LoadKafka(env)
+	cfg, cluster, err := kafkaAlone(env)
 	if err != nil {
-		return wrongConfiguration(err)
+		return err
 	}
+	defer cluster.Close()
 	in := evidence.Input{Org: cfg.Org}
+	asked := audit.Interval{}
+	if o.from == "" && o.to != "" {
+		return usageError{errors.New("connector evidence verify: --to needs --from")}
+	}
+	if o.from != "" {
+		if asked, err = interval("evidence verify", o.from, o.to); err != nil {
+			return err
+		}
+	}
 	if in.Checkpoints, err = readCheckpoints(o.checkpoints); err != nil {
 		return usageError{err}
 	}
@@ -80,15 +92,7 @@ func verifyEvidence(ctx context.Context, env envconfig.Lookuper, o evidenceOptio
 	if in.Authorities, err = authorities(o.authorities); err != nil {
 		return usageError{err}
 	}
-	if os.Getenv("LOG_LEVEL") == "" {
-		cfg.Log.Level = zapcore.WarnLevel
-	}
-	cluster, err := dialKafka(cfg.Kafka, func(health.Subject, error) {}, newLogger(cfg.Log, os.Stderr))
-	if err != nil {
-		return err
-	}
-	defer cluster.Close()
-	report, err := readEvidence(ctx, cluster, cfg, in)
+	report, err := readEvidence(ctx, cluster, cfg, in, asked)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted: not everything was compared")
@@ -167,15 +171,15 @@ func authorities(path string) (*x509.CertPool, error) {
 
 // readEvidence verifies what is in Kafka now. The readings of the raw and the changes
 // topic end where they ended when it began; the log is read last, to its end.
-func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input) (*evidence.Report, error) {
+func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input, asked audit.Interval) (*evidence.Report, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var err error
-	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{org: cfg.Org} }); err != nil {
+	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{cfg.Org, asked} }); err != nil {
 		return nil, err
 	}
-	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org} }); err != nil {
+	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, asked: asked} }); err != nil {
 		return nil, err
 	}
 	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
@@ -268,10 +272,13 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 
 // claimOf is the entry of the organisation's log that a record claims, -1 for none; ours
 // is false for a record of another organisation.
-func claimOf(r *txn.Record, org string) (index int64, digest []byte, ours bool) {
+func claimOf(r *txn.Record, org string, asked audit.Interval) (index int64, digest []byte, outside, ours bool) {
 	index = -1
 	for _, h := range r.Headers {
 		switch h.Key {
+		case "event-time":
+			at, ok := audit.ParseTime(string(h.Value))
+			outside = !asked.Empty() && ok && !asked.Contains(at)
 		case "org":
 			ours = string(h.Value) == org
 		case "sha256":
@@ -282,20 +289,23 @@ func claimOf(r *txn.Record, org string) (index int64, digest []byte, ours bool) 
 			}
 		}
 	}
-	return index, digest, ours
+	return index, digest, outside, ours
 }
 
 // rawItems are the raw records.
-type rawItems struct{ org string }
+type rawItems struct {
+	org   string
+	asked audit.Interval
+}
 
 func (i *rawItems) add(r *txn.Record, give func(evidence.Item) error) error {
-	index, digest, ours := claimOf(r, i.org)
+	index, digest, outside, ours := claimOf(r, i.org, i.asked)
 	if !ours || r.Value == nil {
 		return nil
 	}
 	sum := sha256.Sum256(r.Value)
 	return give(evidence.Item{
-		Index: index, ID: string(r.Key), Sum: sum, Wrong: hex.EncodeToString(sum[:]) != string(digest), Records: 1, Offset: r.Offset,
+		Index: index, ID: string(r.Key), Sum: sum, Wrong: hex.EncodeToString(sum[:]) != string(digest), Outside: outside, Records: 1, Offset: r.Offset,
 	})
 }
 
@@ -303,13 +313,14 @@ func (i *rawItems) end(func(evidence.Item) error) error { return nil }
 
 // changeItems are the change records of one event after the other.
 type changeItems struct {
-	org  string
-	item evidence.Item
-	sum  evidence.Changes
+	org   string
+	asked audit.Interval
+	item  evidence.Item
+	sum   evidence.Changes
 }
 
 func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
-	index, _, ours := claimOf(r, i.org)
+	index, _, outside, ours := claimOf(r, i.org, i.asked)
 	if !ours || r.Value == nil {
 		return nil
 	}
@@ -323,7 +334,7 @@ func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 		}
 	}
 	if i.item.Records == 0 {
-		i.item = evidence.Item{Index: index, ID: id, Offset: r.Offset}
+		i.item = evidence.Item{Index: index, ID: id, Outside: outside, Offset: r.Offset}
 		i.sum.Reset()
 	}
 	i.item.Records++

@@ -70,6 +70,10 @@ is used.`,
 		exit:        "0  all is as it was published\n1  something is not; or it failed, or was interrupted\n2  wrong usage or configuration",
 		see:         "connector verify, which holds Kafka against the API",
 	},
+	"evidence checkpoint": {
+		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME.",
+		exit:        "0  printed\n1  there is none, or it failed\n2  wrong usage or configuration",
+	},
 	"evidence key": {
 		exit: "0  printed",
 	},

@@ -44,6 +44,7 @@ type Log struct {
 
 // state is what the offsets topic holds of a log.
 type state struct {
+	Size       uint64   `json:"size"`
 	Edge       [][]byte `json:"edge"`       // hashes of whole subtrees, the largest first
 	Checkpoint string   `json:"checkpoint"` // the newest one, as it was published
 }
@@ -73,7 +74,7 @@ func Open(org string, saved []byte, keys Keys) (*Log, error) {
 		return nil, fmt.Errorf("the state of the evidence log: %w", err)
 	}
 	root, err := l.edge.GetRootHash(nil)
-	if err != nil || last.Size == 0 || last.Origin != Origin(org) || !bytes.Equal(root, last.Root[:]) {
+	if err != nil || last.Size == 0 || last.Size != s.Size || last.Origin != Origin(org) || !bytes.Equal(root, last.Root[:]) {
 		return nil, errors.New("the state of the evidence log contradicts itself: its hashes are not those of its checkpoint")
 	}
 	l.last = last
@@ -131,7 +132,7 @@ func (l *Log) Seal(now time.Time, coverage json.RawMessage) (*Sealed, error) {
 	if err := l.keys.sign(&c, l.last); err != nil {
 		return nil, err
 	}
-	saved, err := json.Marshal(state{Edge: l.grown.Hashes(), Checkpoint: c.Text})
+	saved, err := json.Marshal(state{Size: c.Size, Edge: l.grown.Hashes(), Checkpoint: c.Text})
 	if err != nil {
 		return nil, err
 	}

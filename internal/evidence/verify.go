@@ -37,8 +37,11 @@ type Item struct {
 	ID      string
 	Sum     Hash // of the raw value; of the change records as Changes has it
 	Wrong   bool // the raw value is not that of its own header sha256
+	Outside bool // its event is not one that was asked for: nothing is found to be wrong with it
 	Records int
 	Offset  int64 // of the first record
+
+	cut bool // records of it may have been removed with all that stood before them
 }
 
 // Partition is one partition of the raw or the changes topic, in order of offset.
@@ -295,6 +298,9 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 	switch {
 	case err == nil && Leaf(entry) == leaf:
 		v.report.Verified++
+	case changes.cut:
+		v.report.Expired++
+	case raw.Outside:
 	case raw.Wrong:
 		v.find(Altered, index, raw.ID, "the raw record is not the one that was published")
 	case changes.Records == 0:
@@ -402,7 +408,7 @@ func (s *side) claim(h *head) (item Item, more bool, err error) {
 		return item, false, nil
 	}
 	if h.first < 0 {
-		h.first = item.Index
+		h.first, item.cut = item.Index, h.Begin > 0
 	}
 	h.next, err = s.read(h)
 	return item, err == nil, err
@@ -417,6 +423,7 @@ func (s *side) read(h *head) (Item, error) {
 			return Item{Index: -1}, nil
 		case err != nil || item.Index >= 0:
 			return item, err
+		case item.Outside:
 		case h.first >= 0:
 			s.v.find(Inserted, -1, item.ID, "%s, offset %d: a %s that claims no entry stands behind one of entry %d", h.Name, item.Offset, s.what, h.first)
 		case s == &s.v.raw:
@@ -461,7 +468,9 @@ func (s *side) take(index int64) (taken *Item, err error) {
 		} else {
 			taken = &item.Item
 		}
-		s.v.find(kind, index, item.ID, "%s, offset %d: the %s %s", item.partition, item.Offset, s.what, where)
+		if !item.Outside {
+			s.v.find(kind, index, item.ID, "%s, offset %d: the %s %s", item.partition, item.Offset, s.what, where)
+		}
 	}
 	delete(s.aside, index)
 	return taken, nil
@@ -474,6 +483,9 @@ func (s *side) late(item stray) {
 		delete(s.gone, item.Index)
 		s.v.unfind(Missing, item.Index)
 		kind = Reordered
+	}
+	if item.Outside {
+		return
 	}
 	s.v.find(kind, item.Index, item.ID, "%s, offset %d: the %s stands behind that of a later entry", item.partition, item.Offset, s.what)
 }
@@ -502,6 +514,9 @@ func (s *side) shortened(index int64) bool {
 // drain looks at what claims none of the log's entries.
 func (s *side) drain(size uint64) error {
 	extra := func(item stray) {
+		if item.Outside {
+			return
+		}
 		s.v.find(Inserted, item.Index, item.ID, "%s, offset %d: a %s claims entry %d of a log of %d", item.partition, item.Offset, s.what, item.Index, size)
 	}
 	for len(s.heads) > 0 {

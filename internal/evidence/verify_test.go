@@ -18,6 +18,7 @@ type world struct {
 	log          []LogItem
 	raw, changes [3][]Item
 	begin        [3]int64 // of the raw partitions
+	beginChanges int64    // of the first changes partition
 	checkpoints  []Checkpoint
 	keys         Keys
 	known        []string
@@ -75,6 +76,7 @@ func (w *world) verify(t *testing.T, checkpoints ...Checkpoint) *Report {
 		in.Raw = append(in.Raw, Partition{fmt.Sprint("raw ", p), w.begin[p], list(w.raw[p])})
 		in.Changes = append(in.Changes, Partition{Name: fmt.Sprint("changes ", p), Next: list(w.changes[p])})
 	}
+	in.Changes[0].Begin = w.beginChanges
 	if w.known != nil {
 		in.Known = known(t, w.known...)
 	}
@@ -128,7 +130,11 @@ func TestEveryTamperingIsFound(t *testing.T) {
 		"one of them doubled":        {func(w *world) { w.log = append(w.log, w.log[8]) }, counts(Damaged, 1)},
 		"older ones removed by time": {func(w *world) { w.raw[0], w.begin[0] = w.raw[0][6:], 6 }, counts()},
 		"a hole behind those":        {func(w *world) { w.raw[0], w.begin[0] = slices.Delete(w.raw[0][6:], 9, 10), 6 }, counts(Missing, 1)},
-		"records of before the log":  {func(w *world) { w.raw[0] = slices.Insert(w.raw[0], 0, Item{Index: -1, ID: "old"}) }, counts()},
+		"half an event removed by time": {func(w *world) {
+			w.changes[0], w.beginChanges = w.changes[0][6:], 6
+			w.changes[0][0].Sum = lie
+		}, counts()},
+		"records of before the log": {func(w *world) { w.raw[0] = slices.Insert(w.raw[0], 0, Item{Index: -1, ID: "old"}) }, counts()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, Keys{}, "")
