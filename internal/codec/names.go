@@ -201,7 +201,9 @@ func (a *Asker) Ask(ev *audit.Event, names audit.Names, tell func(kind audit.Kin
 	e.fields.read(ev.Fields, &e.text)
 	meta := Meta{EntityID: e.view(e.fields.entityID), EntityType: e.view(e.fields.entityType), Action: e.view(e.fields.action)}
 	e.readGrant(&meta)
-	e.readContext(meta.Action)
+	if e.grant.subject != nil {
+		e.readContext(meta.Action) // it may call the role and the member something
+	}
 	e.lookUp(&meta)
 	if isName(e.fields.userName) {
 		e.tell(tell, audit.UserKind, e.view(e.fields.userID), e.fields.userName)
@@ -213,7 +215,7 @@ func (a *Asker) Ask(ev *audit.Event, names audit.Names, tell func(kind audit.Kin
 	if isName(e.fields.entityName) {
 		e.tell(tell, entityKind(meta.EntityType), meta.EntityID, e.fields.entityName)
 	}
-	if !mayNameMembers(ev.Raw) {
+	if !mayNameMembers(e.fields.propertyChanges.Raw()) {
 		return
 	}
 	e.entity = e.mappings.of(meta.EntityType)
@@ -236,9 +238,9 @@ func (e *Encoder) tell(tell func(audit.Kind, []byte, []byte), kind audit.Kind, i
 	}
 }
 
-// mayNameMembers reports whether an event may be one of a queue's or group's members.
-// A name spelled with escapes is not noticed, as no API spells it.
-func mayNameMembers(raw []byte) bool {
-	return bytes.Contains(raw, []byte(queueMember)) || bytes.Contains(raw, []byte(queueMembers)) ||
-		bytes.Contains(raw, []byte(groupProperty))
+// mayNameMembers reports whether propertyChanges may be those of a queue's or group's
+// members. A name spelled with escapes is not noticed, as no API spells it.
+func mayNameMembers(propertyChanges []byte) bool {
+	return bytes.Contains(propertyChanges, []byte(queueMember)) || bytes.Contains(propertyChanges, []byte(queueMembers)) ||
+		bytes.Contains(propertyChanges, []byte(groupProperty))
 }

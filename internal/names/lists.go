@@ -32,7 +32,7 @@ func newList(kind audit.Kind) *list {
 }
 
 func (l *list) told(id, name []byte) {
-	if _, known := l.names[string(id)]; known || len(l.names) >= mostListed {
+	if _, known := l.names[string(id)]; known || len(l.names) >= mostListed || !isID(id) {
 		return
 	}
 	l.names[string(id)] = clip(string(name))

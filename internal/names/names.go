@@ -167,14 +167,17 @@ func (r *Resolver) Resolve(ctx context.Context, events iter.Seq[*audit.Event]) a
 func (r *Resolver) read(s *step, events iter.Seq[*audit.Event]) {
 	r.reading.Lock()
 	defer r.reading.Unlock()
+	var at time.Time // of the event that is read
+	tell := func(kind audit.Kind, id, name []byte) { r.told(kind, id, name, at) }
 	for ev := range events {
-		r.reader.Ask(ev, asking{s}, func(kind audit.Kind, id, name []byte) { r.told(kind, id, name, ev.Time) })
+		at = ev.Time
+		r.reader.Ask(ev, asking{s}, tell)
 	}
 }
 
 // told takes in a name that an event has.
 func (r *Resolver) told(kind audit.Kind, id, name []byte, at time.Time) {
-	if !isID(id) || len(name) == 0 {
+	if len(name) == 0 {
 		return
 	}
 	r.mu.Lock()

@@ -34,11 +34,14 @@ func newUsers() users {
 
 // told takes in what an event calls a user, unless something newer is known.
 func (u *users) told(id, name []byte, at time.Time) {
-	known, ok := u.known.get(string(id))
+	known, ok := u.known.young[string(id)] // nearly all; this allocates nothing
+	if !ok {
+		known, ok = u.known.get(string(id))
+	}
 	switch {
 	case ok && known.at >= at.Unix():
 	case ok && known.name == string(name):
-	default:
+	case isID(id):
 		u.known.put(string(id), user{clip(string(name)), at.Unix()})
 	}
 }
