@@ -26,7 +26,7 @@ func (s KafkaSASL) Mechanism(log *zap.Logger) sasl.Mechanism {
 		return s.OAuth.mechanism(log)
 	case "AWS_MSK_IAM":
 		tokens := mskiam.New(s.AWS.Region, s.AWS.RoleARN)
-		return txn.OAuthBearer{Token: tokens.Token, Refused: tokens.Refused}
+		return &txn.OAuthBearer{Token: tokens.Token, Refused: tokens.Refused}
 	}
 	return login{s}
 }
@@ -71,7 +71,7 @@ func (o KafkaOAuth) mechanism(log *zap.Logger) sasl.Mechanism {
 		key, value, _ := strings.Cut(e, "=")
 		extensions[key] = value
 	}
-	return txn.OAuthBearer{
+	return &txn.OAuthBearer{
 		Token: func(ctx context.Context) (string, error) {
 			token, err := tokens.Token(ctx)
 			if errors.Is(err, oauth.ErrRefused) { // lasts until somebody corrects it, as a wrong password does

@@ -49,7 +49,7 @@ func TestBrokerThatVerifiesSignaturesLetsInWhoSignsAnew(t *testing.T) {
 		return res, nil, true
 	})
 	s := New("eu-west-1", "")
-	cluster := txn.Dial(txn.Config{Brokers: fake.ListenAddrs(), SASL: txn.OAuthBearer{Token: s.Token, Refused: s.Refused}, DialTimeout: 10 * time.Second})
+	cluster := txn.Dial(txn.Config{Brokers: fake.ListenAddrs(), SASL: &txn.OAuthBearer{Token: s.Token, Refused: s.Refused}, DialTimeout: 10 * time.Second})
 	defer cluster.Close()
 	for range 3 {
 		if _, err := cluster.Partitions(t.Context(), "t"); err != nil {

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
 )
@@ -22,17 +24,27 @@ type OAuthBearer struct {
 	Refused func(token string) bool
 	// Extensions are sent with the token (KIP-342): see CheckExtension.
 	Extensions map[string]string
+
+	mu       sync.Mutex
+	accepted bool      // some token was, so that what is configured is right
+	since    time.Time // of refusals without an acceptance; zero for none
 }
+
+// lag is how long the brokers' refusals pass by themselves where tokens were accepted
+// before: an issuer that signs with a new key is ahead of brokers that fetch its keys once
+// an hour, or when they meet a key that they do not know (RefreshingHttpsJwks in Apache
+// Kafka, KIP-768).
+const lag = 10 * time.Second
 
 // The separator of the messages (RFC 7628, 3.1), which alone also answers an error.
 const bearerSeparator = "\x01"
 
 // Name returns the name of the mechanism.
-func (OAuthBearer) Name() string { return "OAUTHBEARER" }
+func (*OAuthBearer) Name() string { return "OAUTHBEARER" }
 
 // Start returns the first message: a GS2 header without channel binding and identity, then
 // the token and the extensions (RFC 7628, 3.1; KIP-342).
-func (m OAuthBearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+func (m *OAuthBearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	token, err := m.Token(ctx)
 	if err != nil {
 		return nil, nil, &LoginError{Cause: err.Error(), err: err}
@@ -65,7 +77,7 @@ func CheckExtension(key, value string) error {
 
 // bearerSession is one login.
 type bearerSession struct {
-	mechanism OAuthBearer
+	mechanism *OAuthBearer
 	token     string
 	cause     string // the broker's own, once it has refused
 }
@@ -74,6 +86,7 @@ type bearerSession struct {
 // protocol's terms (RFC 7628, 3.2.3; OAuthBearerSaslServer.evaluateResponse).
 func (s *bearerSession) Next(_ context.Context, challenge []byte) (bool, []byte, error) {
 	if len(challenge) == 0 {
+		s.mechanism.judged(true)
 		return true, nil, nil
 	}
 	if s.cause != "" {
@@ -83,15 +96,34 @@ func (s *bearerSession) Next(_ context.Context, challenge []byte) (bool, []byte,
 	return false, []byte(bearerSeparator), nil
 }
 
-// refused adds the broker's cause to a refusal. Where the next token is another one, the
-// refusal becomes one that passes.
+// refused adds the broker's cause to a refusal. It becomes one that passes where the next
+// token is another one, or brokers may lag behind.
 func (s *bearerSession) refused(e *LoginError) {
 	if s.cause != "" {
 		e.Cause = "the token is not accepted: " + s.cause
 	}
+	passes := s.mechanism.judged(false)
 	if s.mechanism.Refused != nil && s.mechanism.Refused(s.token) {
-		e.err = fmt.Errorf("%w with another token: %v", ErrRetry, e.err)
+		passes = true
 	}
+	if passes {
+		e.err = fmt.Errorf("%w: %v", ErrRetry, e.err)
+	}
+}
+
+// judged takes down what a broker said of a token. It reports whether a refusal may be due
+// to a lag of the brokers.
+func (m *OAuthBearer) judged(accepted bool) (lagging bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if accepted {
+		m.accepted, m.since = true, time.Time{}
+		return false
+	}
+	if m.since.IsZero() {
+		m.since = time.Now()
+	}
+	return m.accepted && time.Since(m.since) < lag
 }
 
 // bearerCause is what a broker's error says (RFC 7628, 3.2.2), bounded and on one line.

@@ -24,6 +24,8 @@ type bearerBroker struct {
 	challenge string
 
 	mu   sync.Mutex
+	deaf int // logins that are refused whatever comes
+	life int64
 	sent []string
 }
 
@@ -37,20 +39,25 @@ func (b *bearerBroker) attach(fake *kfake.Cluster) {
 		text := string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes)
 		b.mu.Lock()
 		b.sent = append(b.sent, text)
+		deaf, life := b.deaf > 0, b.life
+		if deaf && text != "\x01" {
+			b.deaf--
+		}
 		b.mu.Unlock()
 		res := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
 		switch {
 		case text == "\x01":
 			res.ErrorCode, res.ErrorMessage = kerr.SaslAuthenticationFailed.Code, kmsg.StringPtr(b.challenge)
-		case !strings.HasPrefix(text, "n,,\x01auth=Bearer "+b.accepted+"\x01"):
+		case deaf || !strings.HasPrefix(text, "n,,\x01auth=Bearer "+b.accepted+"\x01"):
 			res.SASLAuthBytes = []byte(b.challenge)
 		}
+		res.SessionLifetimeMillis = life
 		return res, nil, true
 	})
 }
 
 // dialBearer dials a fake broker that accepts the token "good".
-func dialBearer(t *testing.T, b *bearerBroker, m OAuthBearer) *Cluster {
+func dialBearer(t *testing.T, b *bearerBroker, m *OAuthBearer) *Cluster {
 	t.Helper()
 	fake, _ := fakeKafka(t, 1)
 	b.attach(fake)
@@ -65,7 +72,7 @@ func always(token string) func(context.Context) (string, error) {
 
 func TestBearerTokenIsSentWithItsExtensions(t *testing.T) {
 	broker := &bearerBroker{accepted: "good"}
-	c := dialBearer(t, broker, OAuthBearer{Token: always("good"), Extensions: map[string]string{"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}})
+	c := dialBearer(t, broker, &OAuthBearer{Token: always("good"), Extensions: map[string]string{"logicalCluster": "lkc-1", "identityPoolId": "pool-2"}})
 	if _, err := c.Partitions(within(t, 20*time.Second), topicLog); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +90,7 @@ func TestRefusedBearerTokenIsAcknowledgedAndItsCauseNamed(t *testing.T) {
 	} {
 		broker := &bearerBroker{accepted: "good", challenge: challenge}
 		var told []string
-		c := dialBearer(t, broker, OAuthBearer{Token: always("bad"), Refused: func(token string) bool { told = append(told, token); return false }})
+		c := dialBearer(t, broker, &OAuthBearer{Token: always("bad"), Refused: func(token string) bool { told = append(told, token); return false }})
 		ctx := within(t, 20*time.Second)
 		_, err := c.Partitions(ctx, topicLog)
 		login, ok := errors.AsType[*LoginError](err)
@@ -105,7 +112,7 @@ func TestRefusedBearerTokenIsAcknowledgedAndItsCauseNamed(t *testing.T) {
 func TestRefusedBearerTokenIsReplacedWithinTheRequest(t *testing.T) {
 	broker := &bearerBroker{accepted: "good", challenge: `{"status":"invalid_token"}`}
 	token := "old"
-	c := dialBearer(t, broker, OAuthBearer{
+	c := dialBearer(t, broker, &OAuthBearer{
 		Token:   func(context.Context) (string, error) { return token, nil },
 		Refused: func(string) bool { defer func() { token = "good" }(); return token == "old" },
 	})
@@ -115,9 +122,48 @@ func TestRefusedBearerTokenIsReplacedWithinTheRequest(t *testing.T) {
 	commit(t, p)
 }
 
+// TestRefusalAfterAcceptancePassesForAWhile: brokers that do not know a new key of the
+// issuer yet end nothing. A refusal that stays is named as what it is.
+func TestRefusalAfterAcceptancePassesForAWhile(t *testing.T) {
+	broker := &bearerBroker{accepted: "good", challenge: `{"status":"invalid_token"}`, life: 1}
+	m := &OAuthBearer{Token: always("good"), Refused: func(string) bool { return false }}
+	c := dialBearer(t, broker, m)
+	p := newProducer(t, c, ProducerConfig{})
+	ready(t, p)
+	broker.mu.Lock()
+	broker.deaf = 3
+	broker.mu.Unlock()
+	err := ErrRetry
+	for tries := 0; err != nil && tries < 10; tries++ {
+		write(t, p, "one")
+		if err = p.Commit(within(t, 20*time.Second)); err == nil {
+			break
+		}
+		if !errors.Is(err, ErrRetry) || errors.Is(err, ErrUnauthorized) {
+			t.Fatalf("while a broker lags: %v", err)
+		}
+		if err := p.Abort(within(t, 20*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	broker.mu.Lock()
+	if err != nil || broker.deaf > 0 {
+		t.Errorf("%v; %d refusals were not met", err, broker.deaf)
+	}
+	broker.deaf = 1000
+	broker.mu.Unlock()
+	m.mu.Lock()
+	m.since = time.Now().Add(-lag)
+	m.mu.Unlock()
+	ctx := within(t, 20*time.Second)
+	if _, err := c.Partitions(ctx, topicLog); !errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrRetry) || ctx.Err() != nil {
+		t.Errorf("refused for good: %v", err)
+	}
+}
+
 func TestMissingBearerTokenHasTheFateOfItsCause(t *testing.T) {
 	missing := fmt.Errorf("%w: %w: token endpoint answers 401", ErrAbort, ErrUnauthorized)
-	c := dialBearer(t, &bearerBroker{}, OAuthBearer{Token: func(context.Context) (string, error) { return "", missing }})
+	c := dialBearer(t, &bearerBroker{}, &OAuthBearer{Token: func(context.Context) (string, error) { return "", missing }})
 	ctx := within(t, 20*time.Second)
 	_, err := c.Partitions(ctx, topicLog)
 	login, ok := errors.AsType[*LoginError](err)
