@@ -255,10 +255,10 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestMisspelt(t *testing.T) {
-	got := Misspelt([]string{
+func TestMisspeltVariablesAreNamed(t *testing.T) {
+	got := Unread([]string{
 		"KAFKA_BROKER=a", "GENESYS_REGON=b", "GENESYS_CLIENT_SECERT_FILE=c", "genesys_filter=d", "POL_INTERVAL=e",
-		"KAFKA_BROKERS=right", "GENESYS_CLIENT_ID_FILE=right", "KAFKA_TCP=tcp://10.0.0.1", "KAFKA_HEAP_OPTS=-Xmx1g", "KAFKA_OPTS=",
+		"KAFKA_BROKERS=right", "GENESYS_CLIENT_ID_FILE=right", "KAFKA_TCP=tcp://10.0.0.1", "KAFKA_HEAP_OPTS=-Xmx1g", "KAFKA_OPTS=", "KAFKA_BROKRES=",
 		"KAFKA_PORT_9092_TCP_PORT=9092", "GENESYS_SOMETHING=else", "HOME=/root", "SCHEMA_REGISTRY_PORT=tcp://10.0.0.1:8081", "",
 	})
 	var want []string
