@@ -24,7 +24,7 @@ func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*t
 		return nil, usageError{err}
 	}
 	return txn.Dial(txn.Config{
-		Brokers: k.Brokers, TLS: tls, SASL: k.SASL.Mechanism(), ClientID: "genesys-audit-connector", Logger: log,
+		Brokers: k.Brokers, TLS: tls, SASL: k.SASL.Mechanism(log), ClientID: "genesys-audit-connector", Logger: log,
 		Report: report,
 	}), nil
 }

@@ -81,7 +81,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secrets != 7 || cfg.Genesys.ClientSecret.Value() != canary || cfg.Registry.Password.Value() != canary {
+	if secrets != 9 || cfg.Genesys.ClientSecret.Value() != canary || cfg.Registry.Password.Value() != canary {
 		t.Fatalf("%d secrets, and they do not hold the canary", secrets)
 	}
 

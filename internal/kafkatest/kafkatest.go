@@ -40,6 +40,7 @@ type Options struct {
 	Properties map[string]string // set on every node, over the defaults
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
 	Users      map[string]string // passwords by name, for SecureBrokers
+	Issuer     *Issuer           // of tokens, for SecureBrokers instead of Users
 }
 
 // Cluster is a running Apache Kafka. Its methods may be called from several goroutines, but not two for the same node.
@@ -83,7 +84,8 @@ func (c *Cluster) Brokers() []string {
 	return addrs
 }
 
-// SecureBrokers returns the addresses at which clients must log in by SASL PLAIN, as one of Options.Users.
+// SecureBrokers returns the addresses at which clients must log in: by SASL PLAIN as one of Options.Users, or by
+// OAUTHBEARER with a token of Options.Issuer.
 func (c *Cluster) SecureBrokers() []string {
 	var addrs []string
 	for _, n := range c.nodes {
@@ -149,6 +151,9 @@ func (c *Cluster) configure(options Options, lib string) {
 		properties := n.defaults(ports[each*i:], options.Nodes, strings.Join(quorum, ","))
 		if options.Users != nil {
 			n.login(properties, options.Users)
+		}
+		if options.Issuer != nil {
+			n.takeTokens(properties, options.Issuer)
 		}
 		maps.Copy(properties, options.Properties)
 		var text bytes.Buffer

@@ -25,6 +25,7 @@ type node struct {
 	heap               int // MB
 	listen, advertised string
 	secure             string // where clients log in
+	env                []string
 
 	mu   sync.Mutex
 	proc *os.Process
@@ -51,6 +52,7 @@ func (n *node) format() error {
 func (n *node) start() error {
 	cmd := exec.Command("java", fmt.Sprintf("-Xmx%dm", n.heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dlog4j2.level=WARN", "-cp", n.lib+"/*", "kafka.Kafka", n.properties())
+	cmd.Env = append(os.Environ(), n.env...)
 	done, err := launch(cmd, n.log())
 	if err != nil {
 		return err
