@@ -36,7 +36,8 @@ const startTimeout = 90 * time.Second
 
 // Options describe a cluster.
 type Options struct {
-	Nodes      int               // 1 (default) or 3
+	Version    string            // of Apache Kafka, one of Versions; "" is the newest
+	Nodes      int               // 1 (default) or 3, which older versions do not take
 	Properties map[string]string // set on every node, over the defaults
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
 	Users      map[string]string // passwords by name, for SecureBrokers
@@ -46,14 +47,15 @@ type Options struct {
 type Cluster struct {
 	Proxy *Proxy // nil unless asked for
 
-	tb    testing.TB
-	nodes []*node
+	tb     testing.TB
+	nodes  []*node
+	keeper *zooKeeper // nil where the nodes do without
 }
 
 // Start starts a cluster and waits until every node answers. It is stopped when the test ends.
 func Start(tb testing.TB, options Options) *Cluster {
 	tb.Helper()
-	lib := jars(tb)
+	lib := jars(tb, options.Version)
 	if options.Nodes == 0 {
 		options.Nodes = 1
 	}
@@ -67,8 +69,15 @@ func Start(tb testing.TB, options Options) *Cluster {
 			n.signal(os.Kill)
 			n.wait()
 		}
+		c.keeper.kill()
 	})
-	c.each(func(n *node) error { return n.format() })
+	if c.keeper != nil {
+		if err := c.keeper.start(); err != nil {
+			tb.Fatalf("kafkatest: zookeeper: %v", err)
+		}
+	} else {
+		c.each(func(n *node) error { return n.format() })
+	}
 	c.each(func(n *node) error { return n.start() })
 	c.each(c.waitReady)
 	return c
@@ -147,6 +156,10 @@ func (c *Cluster) configure(options Options, lib string) {
 		}
 		n.secure = fmt.Sprintf("127.0.0.1:%d", ports[each*i+3])
 		properties := n.defaults(ports[each*i:], options.Nodes, strings.Join(quorum, ","))
+		if options.Version == zooKeeperVersion {
+			c.keeper = newZooKeeper(n.lib, c.tb.TempDir(), ports[each*i+2])
+			c.keeper.keep(properties)
+		}
 		if options.Users != nil {
 			n.login(properties, options.Users)
 		}
@@ -269,9 +282,12 @@ func (c *Cluster) ask(n *node) error {
 }
 
 // jars returns the folder that scripts/kafka-install fills.
-func jars(tb testing.TB) string {
+func jars(tb testing.TB, version string) string {
 	tb.Helper()
-	return cached(tb, filepath.Join("kafka", "lib"), "pom.xml", "scripts/kafka-install")
+	if version == "" || version == newest {
+		return cached(tb, filepath.Join("kafka", "lib"), "pom.xml", "scripts/kafka-install")
+	}
+	return cached(tb, filepath.Join("kafka", version), "pom.xml", "scripts/kafka-install "+version)
 }
 
 // cached returns a folder of .cache that a script has filled; proof is what the script writes last.
