@@ -41,6 +41,7 @@ type Options struct {
 	Properties map[string]string // set on every node, over the defaults
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
 	Users      map[string]string // passwords by name, for SecureBrokers
+	IPv6       bool              // there is IPv6Brokers, for Users
 }
 
 // Cluster is a running Apache Kafka. Its methods may be called from several goroutines, but not two for the same node.
@@ -50,6 +51,7 @@ type Cluster struct {
 	tb     testing.TB
 	nodes  []*node
 	keeper *zooKeeper // nil where the nodes do without
+	ca     string     // a file of who signed the certificates for IPv6Brokers
 }
 
 // Start starts a cluster and waits until every node answers. It is stopped when the test ends.
@@ -101,6 +103,15 @@ func (c *Cluster) SecureBrokers() []string {
 	return addrs
 }
 
+// IPv6Brokers returns the addresses, at ::1, where the users of SecureBrokers log in by TLS, and a PEM file with the
+// authority of the certificates there.
+func (c *Cluster) IPv6Brokers() (addrs []string, ca string) {
+	for _, n := range c.nodes {
+		addrs = append(addrs, n.ipv6)
+	}
+	return addrs, c.ca
+}
+
 // Kill ends node i at once, as a crash does.
 func (c *Cluster) Kill(i int) {
 	c.nodes[i].signal(os.Kill)
@@ -138,7 +149,7 @@ func (c *Cluster) configure(options Options, lib string) {
 	_, _ = rand.Read(id[:])
 	id[0] &= 0x7f // or it may begin with a dash, which the storage tool takes for an option
 	clusterID := base64.RawURLEncoding.EncodeToString(id[:])
-	const each = 4
+	const each = 5
 	ports := freePorts(c.tb, each*options.Nodes)
 	var quorum []string
 	for i := range options.Nodes {
@@ -163,6 +174,10 @@ func (c *Cluster) configure(options Options, lib string) {
 		if options.Users != nil {
 			n.login(properties, options.Users)
 		}
+		if options.IPv6 {
+			n.ipv6 = fmt.Sprintf("[::1]:%d", ports[each*i+4])
+			c.ca = n.encrypt(c.tb, properties)
+		}
 		maps.Copy(properties, options.Properties)
 		var text bytes.Buffer
 		for _, k := range slices.Sorted(maps.Keys(properties)) {
@@ -176,7 +191,7 @@ func (c *Cluster) configure(options Options, lib string) {
 }
 
 // defaults are a small node's properties: quick to start and to notice a death, replicated where there are replicas.
-// ports are the client's, the other brokers', the controllers' and that of clients that log in.
+// ports are the client's, the other brokers', the controllers' and those of clients that log in.
 func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string {
 	replicas, minISR := fmt.Sprint(nodes), fmt.Sprint(nodes/2+1)
 	return map[string]string{
@@ -211,19 +226,6 @@ func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",
 	}
-}
-
-// login adds a listener that lets only these users in.
-func (n *node) login(properties, users map[string]string) {
-	module := "org.apache.kafka.common.security.plain.PlainLoginModule required"
-	for name, password := range users {
-		module += fmt.Sprintf(" user_%s=%q", name, password)
-	}
-	properties["listeners"] += ",SECURE://" + n.secure
-	properties["advertised.listeners"] += ",SECURE://" + n.secure
-	properties["listener.security.protocol.map"] += ",SECURE:SASL_PLAINTEXT"
-	properties["listener.name.secure.sasl.enabled.mechanisms"] = "PLAIN"
-	properties["listener.name.secure.plain.sasl.jaas.config"] = module + ";"
 }
 
 // each does something with all nodes at once and ends the test if one fails, with that node's log.

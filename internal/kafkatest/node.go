@@ -25,6 +25,7 @@ type node struct {
 	heap               int // MB
 	listen, advertised string
 	secure             string // where clients log in
+	ipv6               string // where they do so by TLS
 
 	mu   sync.Mutex
 	proc *os.Process
