@@ -103,13 +103,15 @@ func (c *Client) Token(ctx context.Context) (Token, error) {
 }
 
 // Refused takes back a token that was not accepted although its time was not over, as
-// after a change of the keys that sign it: the next that asks gets a new one.
-func (c *Client) Refused(value string) {
+// after a change of the keys that sign it. It reports whether whoever asks next gets
+// another one.
+func (c *Client) Refused(value string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token.Value == value && time.Since(c.fetched) >= minAge {
 		c.token = Token{}
 	}
+	return c.token.Value != value
 }
 
 // start begins a fetch unless one is under way. Needs mu.

@@ -199,12 +199,18 @@ func TestRefusedTokenIsReplaced(t *testing.T) {
 		e := &endpoint{life: time.Hour}
 		c := e.client()
 		want(t, c, "t1")
-		c.Refused("t1")
-		want(t, c, "t1") // too young: the next would be refused for the same reason
-		time.Sleep(minAge)
-		c.Refused("t0") // of which somebody heard too late
+		if c.Refused("t1") {
+			t.Error("a new token for one that is young: it would be refused for the same reason")
+		}
 		want(t, c, "t1")
-		c.Refused("t1")
+		time.Sleep(minAge)
+		if !c.Refused("t0") { // of which somebody heard too late
+			t.Error("the token is not another than the one before")
+		}
+		want(t, c, "t1")
+		if !c.Refused("t1") {
+			t.Error("no new token")
+		}
 		want(t, c, "t2")
 	})
 }

@@ -35,8 +35,12 @@ func (f File) Token(context.Context) (Token, error) {
 	return token, nil
 }
 
-// Refused does nothing: whoever renews the file is not reached from here.
-func (f File) Refused(string) {}
+// Refused reports whether the file holds another token by now than the one that was
+// refused. Whoever renews it is not reached from here.
+func (f File) Refused(value string) bool {
+	token, err := f.Token(context.Background())
+	return err == nil && token.Value != value
+}
 
 func (f File) read() (string, error) {
 	file, err := os.Open(string(f))

@@ -28,6 +28,9 @@ func TestFileIsReadAtEachUse(t *testing.T) {
 		if err != nil || token.Value != c.value || !token.Expires.Equal(c.end) {
 			t.Errorf("%q: %q ends %v, %v", c.content, token.Value, token.Expires, err)
 		}
+		if File(path).Refused(c.value) || !File(path).Refused("the one before") {
+			t.Errorf("%q: cannot tell a renewed token", c.content)
+		}
 	}
 }
 
