@@ -135,10 +135,12 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 		Registry: doctor.Registry{Topic: k.TopicChanges},
 		Replica:  doctor.Replica{URL: replicaURL(a.cfg.HTTPAddr)},
 	}
-	if r := a.cfg.Registry; r.URL != "" {
-		client, err := codec.NewRegistry(codec.RegistryOptions{
-			URL: r.URL, Username: r.Username.Value(), Password: r.Password.Value(), AutoRegister: r.AutoRegister,
-		})
+	if r := a.cfg.Registry; len(r.URLs) > 0 {
+		options, err := r.options(a.log)
+		if err != nil {
+			return nil, err
+		}
+		client, err := codec.NewRegistry(options)
 		if err != nil {
 			return nil, usageError{err}
 		}

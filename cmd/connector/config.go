@@ -153,14 +153,37 @@ type KafkaSASL struct {
 
 // Registry is a Confluent-compatible schema registry.
 type Registry struct {
-	// The registry's address. The schema's subject is the changes topic and `-value`.
-	URL string `env:"SCHEMA_REGISTRY_URL" is:"url" unset:"Avro single-object encoding" example:"https://registry:8081"`
+	// The registry's address; several of one registry, separated by commas, are asked in this order until one answers. The schema's subject is the changes topic and `-value`.
+	URLs []string `env:"SCHEMA_REGISTRY_URL" is:"url" unset:"Avro single-object encoding" example:"https://registry:8081"`
 	// The user's name at the registry.
 	Username Secret `env:"SCHEMA_REGISTRY_USERNAME"`
 	// The user's password at the registry.
 	Password Secret `env:"SCHEMA_REGISTRY_PASSWORD"`
 	// Whether a schema that the registry lacks is registered.
 	AutoRegister bool `env:"SCHEMA_REGISTRY_AUTO_REGISTER,default=true"`
+	// A PEM file of the authorities that the registry's certificate is checked against.
+	CAFile string `env:"SCHEMA_REGISTRY_CA_FILE" unset:"the system's" example:"/etc/registry/ca.pem"`
+	// A PEM file with the certificate (and chain) that the connector shows. All files are read again at each connection.
+	CertFile string `env:"SCHEMA_REGISTRY_CERT_FILE" example:"/etc/registry/tls.crt"`
+	// A PEM file with that certificate's key.
+	KeyFile string `env:"SCHEMA_REGISTRY_KEY_FILE" example:"/etc/registry/tls.key"`
+	// A bearer token, instead of a user. One from a file is read again for each request.
+	Token Secret `env:"SCHEMA_REGISTRY_TOKEN"`
+	OAuth RegistryOAuth
+}
+
+// RegistryOAuth is where bearer tokens for the registry come from.
+type RegistryOAuth struct {
+	// The token endpoint of an OIDC provider, which is asked for tokens by the grant of client credentials, instead of a user or a token.
+	Endpoint string `env:"SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL" is:"url" example:"https://idp.example.com/oauth2/token"`
+	// The id of the client there.
+	ClientID Secret `env:"SCHEMA_REGISTRY_OAUTH_CLIENT_ID"`
+	// The secret of the client there.
+	ClientSecret Secret `env:"SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET"`
+	// The scope to ask for; several are separated by spaces.
+	Scope string `env:"SCHEMA_REGISTRY_OAUTH_SCOPE" example:"schema_registry"`
+	// What Confluent Cloud wants to see beside the token, key=value separated by commas: `logicalCluster` is the registry's id, `identityPoolId` that of the pool.
+	Extensions []string `env:"SCHEMA_REGISTRY_OAUTH_EXTENSIONS" is:"registryextension" example:"logicalCluster=lsrc-abc123,identityPoolId=pool-abc1"`
 }
 
 // Log is what is logged, and how.

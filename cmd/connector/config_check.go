@@ -173,23 +173,6 @@ func (c *checker) checkSASL() {
 	}
 }
 
-func (c *checker) checkRegistry() {
-	set := c.reader.set
-	user, password := set("SCHEMA_REGISTRY_USERNAME"), set("SCHEMA_REGISTRY_PASSWORD")
-	if user || password {
-		c.need("SCHEMA_REGISTRY_URL", "the address of the registry that the user or password is for")
-	}
-	if user {
-		c.need("SCHEMA_REGISTRY_PASSWORD", "the password of SCHEMA_REGISTRY_USERNAME")
-	}
-	if password {
-		c.need("SCHEMA_REGISTRY_USERNAME", "the user of SCHEMA_REGISTRY_PASSWORD")
-	}
-	if user && inClear(c.cfg.Registry.URL) {
-		c.warn("SCHEMA_REGISTRY_URL is http: the password crosses the network unencrypted")
-	}
-}
-
 // inClear tells whether what is sent to an address can be read on its way.
 func inClear(address string) bool {
 	u, err := url.Parse(address)

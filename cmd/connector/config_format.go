@@ -22,8 +22,10 @@ var formats = map[string]func(string) (string, error){
 	"region":   parseRegion,
 	"origin":   func(text string) (string, error) { return parseURL(text, false) },
 	"url":      func(text string) (string, error) { return parseURL(text, true) },
-	"listen":   func(text string) (string, error) { return parseAddress(text, "host:port or :port", true) },
-	"broker":   func(text string) (string, error) { return parseAddress(text, "host:port", false) },
+	// Other names would be dropped in silence: these are headers.
+	"registryextension": matching(`(logicalCluster|identityPoolId)=[\x21-\x2b\x2d-\x7e]+`, "logicalCluster=ID or identityPoolId=ID"),
+	"listen":            func(text string) (string, error) { return parseAddress(text, "host:port or :port", true) },
+	"broker":            func(text string) (string, error) { return parseAddress(text, "host:port", false) },
 }
 
 // condition is one of a filter: a key without, a value perhaps with spaces inside.

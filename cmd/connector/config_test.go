@@ -118,7 +118,8 @@ func TestSettings(t *testing.T) {
 		{[]string{"KAFKA_CREATE_TOPICS=false"}, func(c Config) any { return c.Kafka.CreateTopics }, false},
 		{[]string{"ORG_NAME=acme"}, func(c Config) any { return c.GroupID() }, "genesys-audit-acme"},
 		{[]string{"KAFKA_GROUP_ID=g"}, func(c Config) any { return c.GroupID() }, "g"},
-		{[]string{"SCHEMA_REGISTRY_URL=http://r:8081/apis/ccompat/v7/"}, func(c Config) any { return c.Registry.URL }, "http://r:8081/apis/ccompat/v7"},
+		{[]string{"SCHEMA_REGISTRY_URL=http://r:8081/apis/ccompat/v7/"}, func(c Config) any { return c.Registry.URLs }, []string{"http://r:8081/apis/ccompat/v7"}},
+		{[]string{"SCHEMA_REGISTRY_URL=https://a:8081/, https://b:8081"}, func(c Config) any { return c.Registry.URLs }, []string{"https://a:8081", "https://b:8081"}},
 		{[]string{"HTTP_ADDR=127.0.0.1:0"}, func(c Config) any { return c.HTTPAddr }, "127.0.0.1:0"},
 		{[]string{"LOG_LEVEL=debug"}, func(c Config) any { return c.Log.Level.String() }, "debug"},
 		{[]string{"GENESYS_CLIENT_SECRET= spaced \n"}, func(c Config) any { return c.Genesys.ClientSecret.Value() }, " spaced "},
@@ -211,7 +212,10 @@ func TestEveryVariableIsWrongInOneGo(t *testing.T) {
 	for _, p := range wrong {
 		named[p.Variable]++
 	}
-	anything["KAFKA_TLS"], anything["KAFKA_TLS_KEY_FILE"] = true, true // named with the certificate
+	anything["KAFKA_TLS"], anything["KAFKA_TLS_KEY_FILE"] = true, true                 // named with the certificate
+	for _, name := range []string{"CA_FILE", "CERT_FILE", "KEY_FILE", "OAUTH_SCOPE"} { // which files are needed depends on the URL
+		anything["SCHEMA_REGISTRY_"+name] = true
+	}
 	for _, v := range Variables() {
 		if !anything[v.Name] && named[v.Name] != 1 {
 			t.Errorf("%s is named %d times", v.Name, named[v.Name])
@@ -232,7 +236,9 @@ func TestWarnings(t *testing.T) {
 		"KAFKA_SESSION_TIMEOUT=3s":                                                           "KAFKA_SESSION_TIMEOUT is under 6s",
 		"KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p":             "the password crosses the network",
 		"SCHEMA_REGISTRY_URL=http://r SCHEMA_REGISTRY_USERNAME=u SCHEMA_REGISTRY_PASSWORD=p": "SCHEMA_REGISTRY_URL is http",
-		"GENESYS_API_URL=http://127.0.0.1:8080 KAFKA_SESSION_TIMEOUT=6s":                     "",
+		"SCHEMA_REGISTRY_URL=https://r,http://s SCHEMA_REGISTRY_TOKEN=t":                     "SCHEMA_REGISTRY_URL is http",
+		"SCHEMA_REGISTRY_URL=https://r SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL=http://idp SCHEMA_REGISTRY_OAUTH_CLIENT_ID=i SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET=s": "SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL is http",
+		"GENESYS_API_URL=http://127.0.0.1:8080 KAFKA_SESSION_TIMEOUT=6s":                                                                                            "",
 	}
 	for settings, want := range tests {
 		warnings := load(t, strings.Fields(settings)...).Warnings
@@ -299,7 +305,7 @@ func TestContract(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		promised[name] = value
 	}
-	optional := []string{"GENESYS_API_URL", "GENESYS_LOGIN_URL", "KAFKA_TLS_CA_FILE", "KAFKA_SASL_MECHANISM", "SCHEMA_REGISTRY_URL"}
+	optional := []string{"GENESYS_API_URL", "GENESYS_LOGIN_URL", "KAFKA_TLS_CA_FILE", "KAFKA_SASL_MECHANISM", "SCHEMA_REGISTRY_URL", "SCHEMA_REGISTRY_CA_FILE"}
 	for _, v := range Variables() {
 		got := v.Default
 		if got == "" && !slices.Contains(optional, v.Name) { // those say what their absence means

@@ -1,7 +1,9 @@
 package codec
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -282,7 +284,9 @@ var cures = map[error]string{
 // https://docs.confluent.io/platform/current/schema-registry/develop/api.html#errors
 func (r *Registry) error(subject string, err error) error {
 	kind := ErrRegistryRefused
+	cure := ""
 	var endpoint *oauth.Error
+	var unverified *tls.CertificateVerificationError
 	var down *downError
 	var refusal *sr.ResponseError
 	var syntax *json.SyntaxError
@@ -291,7 +295,11 @@ func (r *Registry) error(subject string, err error) error {
 	switch {
 	case errors.Is(err, oauth.ErrRefused):
 		kind = ErrRegistryDenied
-	case errors.As(err, &endpoint), errors.As(err, &down):
+	case errors.As(err, &unverified):
+		kind, cure = ErrRegistryUnreachable, "check SCHEMA_REGISTRY_CA_FILE, and that the certificate is for the host in SCHEMA_REGISTRY_URL"
+	case errors.As(err, &endpoint):
+		kind, cure = ErrRegistryUnreachable, "check SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL and that it is reached; it is asked again"
+	case errors.As(err, &down):
 		kind = ErrRegistryUnreachable
 	case errors.As(err, &refusal):
 		kind = statusError(refusal.StatusCode)
@@ -309,7 +317,7 @@ func (r *Registry) error(subject string, err error) error {
 	case errors.As(err, &dropped), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
 		kind = ErrRegistryUnreachable
 	}
-	return &RegistryError{subject, kind, cures[kind], err}
+	return &RegistryError{subject, kind, cmp.Or(cure, cures[kind]), err}
 }
 
 func statusError(status int) error {
