@@ -26,14 +26,9 @@ func (n *node) login(properties, users map[string]string) {
 // encrypt adds the listener of login once more, at ::1 and with TLS, and returns the authority's file.
 func (n *node) encrypt(tb testing.TB, properties map[string]string) (ca string) {
 	tb.Helper()
-	certificate, key := selfSigned(tb, net.IPv6loopback)
 	// KIP-651: a file with key and chain, without a password, is a key store of type PEM.
 	store, ca := filepath.Join(n.dir, "broker.pem"), filepath.Join(n.dir, "ca.pem")
-	for path, text := range map[string][]byte{store: append(key, certificate...), ca: certificate} {
-		if err := os.WriteFile(path, text, 0o600); err != nil {
-			tb.Fatal(err)
-		}
-	}
+	writeKeyPair(tb, net.IPv6loopback, ca, store)
 	n.addListener(properties, "IPV6", "SASL_SSL", n.ipv6)
 	properties["listener.name.ipv6.ssl.keystore.type"] = "PEM"
 	properties["listener.name.ipv6.ssl.keystore.location"] = store
@@ -57,8 +52,8 @@ func plainUsers(users map[string]string) string {
 	return module + ";"
 }
 
-// selfSigned returns a certificate for a server at an address, and its key, as PEM.
-func selfSigned(tb testing.TB, ip net.IP) (certificate, key []byte) {
+// writeKeyPair writes a new certificate of a server at an address, and its key with the certificate behind it, as PEM.
+func writeKeyPair(tb testing.TB, ip net.IP, certificateFile, keyFile string) {
 	tb.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -77,5 +72,11 @@ func selfSigned(tb testing.TB, ip net.IP) (certificate, key []byte) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	for path, text := range map[string][]byte{certificateFile: certificate, keyFile: append(key, certificate...)} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
 }
