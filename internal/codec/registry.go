@@ -191,7 +191,7 @@ func (r *Registry) find(ctx context.Context, subject, schema string) (int, error
 }
 
 // inOtherSpelling compares the schema with those of the subject, for registries that do not
-// normalise, or compare by text alone (Apicurio, unless it is told otherwise).
+// know the parameter (Confluent's before 7.0, franz-go's).
 func (r *Registry) inOtherSpelling(ctx context.Context, subject, schema string) (id int, ok bool) {
 	versions, err := r.client.SubjectVersions(ctx, subject)
 	if err != nil {
