@@ -14,30 +14,29 @@ import (
 	"genesys-audit-connector/internal/txn"
 )
 
-// maxMessageBytes is what topics that the connector creates take: ten times the
-// broker's default, since one audit event may hold a whole configuration object.
-const maxMessageBytes = 10 << 20
-
 func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*txn.Cluster, error) {
-	tls, err := k.TLS.Client()
-	if err != nil {
-		return nil, usageError{err}
+	config := txn.Config{
+		Brokers: k.Brokers, SASL: k.SASL.Mechanism(), ClientID: "genesys-audit-connector", Logger: log, Report: report,
 	}
-	return txn.Dial(txn.Config{
-		Brokers: k.Brokers, TLS: tls, SASL: k.SASL.Mechanism(), ClientID: "genesys-audit-connector", Logger: log,
-		Report: report,
-	}), nil
+	files := k.TLS.Files(func(err error) { log.Warn("TLS file cannot be used", zap.Error(err)) })
+	if files != nil {
+		if _, err := files.Config(); err != nil { // what it holds now is what a rotation falls back on
+			return nil, usageError{err}
+		}
+		config.TLS = files.Config
+	}
+	return txn.Dial(config), nil
 }
 
 // topics are the three topics as they should be: raw, changes, offsets.
 func (k Kafka) topics() []txn.TopicSpec {
-	forever := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes)}
+	forever := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)}
 	return []txn.TopicSpec{
 		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{
 			Name: k.TopicOffsets, Partitions: 1, ReplicationFactor: k.ReplicationFactor,
-			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(maxMessageBytes)},
+			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)},
 			RequireCompacted: true, RequirePartitions: true,
 		},
 	}

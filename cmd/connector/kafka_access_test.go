@@ -48,35 +48,39 @@ func TestTLS(t *testing.T) {
 	serverCert, serverKey := writeCertificate(t, t.TempDir(), "server")
 	own := t.TempDir()
 	cert, key := writeCertificate(t, own, "first")
-	client, err := load(t, "KAFKA_TLS=true", "KAFKA_TLS_CA_FILE="+serverCert, "KAFKA_TLS_CERT_FILE="+cert, "KAFKA_TLS_KEY_FILE="+key).Kafka.TLS.Client()
-	if err != nil {
-		t.Fatal(err)
+	files := load(t, "KAFKA_TLS=true", "KAFKA_TLS_CA_FILE="+serverCert, "KAFKA_TLS_CERT_FILE="+cert, "KAFKA_TLS_KEY_FILE="+key).Kafka.TLS.Files(nil)
+	client := func() *tls.Config {
+		config, err := files.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config
 	}
 	pair, err := tls.LoadX509KeyPair(serverCert, serverKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert}
-	if got := handshake(t, client, server); got != "first" {
+	if got := handshake(t, client(), server); got != "first" {
 		t.Errorf("the server saw %q", got)
 	}
 	writeCertificate(t, own, "second")
-	if got := handshake(t, client, server); got != "second" {
+	if got := handshake(t, client(), server); got != "second" {
 		t.Errorf("the server saw %q after the certificate was renewed", got)
 	}
-	if client.MinVersion != tls.VersionTLS12 {
-		t.Errorf("TLS from version %x", client.MinVersion)
+	if got := client().MinVersion; got != tls.VersionTLS12 {
+		t.Errorf("TLS from version %x", got)
 	}
 
-	system, err := load(t, "KAFKA_TLS=true").Kafka.TLS.Client()
+	system, err := load(t, "KAFKA_TLS=true").Kafka.TLS.Files(nil).Config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := handshake(t, system, server); !strings.Contains(got, "certificate") {
 		t.Errorf("a server that nobody vouches for: %q", got)
 	}
-	if none, err := load(t).Kafka.TLS.Client(); none != nil || err != nil {
-		t.Errorf("without TLS: %v, %v", none, err)
+	if none := load(t).Kafka.TLS.Files(nil); none != nil {
+		t.Errorf("without TLS: %v", none)
 	}
 }
 

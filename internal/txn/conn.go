@@ -206,7 +206,11 @@ func handshake(ctx context.Context, raw net.Conn, addr string, config Config) (*
 		return nil, nil, time.Time{}, err
 	}
 	if config.TLS != nil {
-		secured := config.TLS.Clone()
+		secured, err := config.TLS()
+		if err != nil {
+			return nil, nil, time.Time{}, err
+		}
+		secured = secured.Clone()
 		if secured.ServerName == "" {
 			secured.ServerName = host
 		}
