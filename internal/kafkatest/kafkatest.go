@@ -20,6 +20,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -40,6 +41,7 @@ type Options struct {
 	Properties map[string]string // set on every node, over the defaults
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
 	Users      map[string]string // passwords by name, for SecureBrokers
+	Java       []string          // source files whose classes the nodes are to find, such as a policy
 }
 
 // Cluster is a running Apache Kafka. Its methods may be called from several goroutines, but not two for the same node.
@@ -54,6 +56,7 @@ type Cluster struct {
 func Start(tb testing.TB, options Options) *Cluster {
 	tb.Helper()
 	lib := jars(tb)
+	classes := compile(tb, lib, options.Java)
 	if options.Nodes == 0 {
 		options.Nodes = 1
 	}
@@ -62,6 +65,9 @@ func Start(tb testing.TB, options Options) *Cluster {
 		c.Proxy = NewProxy(tb)
 	}
 	c.configure(options, lib)
+	for _, n := range c.nodes {
+		n.classes = classes
+	}
 	tb.Cleanup(func() {
 		for _, n := range c.nodes {
 			n.signal(os.Kill)
@@ -266,6 +272,20 @@ func (c *Cluster) ask(n *node) error {
 		}
 	}
 	return fmt.Errorf("it knows %d nodes, not itself", len(brokers))
+}
+
+// compile returns the folder of the classes of Java source files, "" where there are none.
+func compile(tb testing.TB, lib string, sources []string) string {
+	tb.Helper()
+	if len(sources) == 0 {
+		return ""
+	}
+	dir := tb.TempDir()
+	out, err := exec.Command("javac", append([]string{"-cp", lib + "/*", "-d", dir}, sources...)...).CombinedOutput()
+	if err != nil {
+		tb.Fatalf("kafkatest: javac: %v\n%s", err, out)
+	}
+	return dir
 }
 
 // jars returns the folder that scripts/kafka-install fills.

@@ -309,6 +309,11 @@ func testQuotaThatCounts(t *testing.T, brokers []string) {
 		{entity(user, anyClient), "--entity-name me"},
 		{entity(user, own), "--entity-name me"},
 	} {
+		defer func() { // others use the brokers after this
+			_, _ = admin.AlterClientQuotas(within(t, 20*time.Second), []kadm.AlterClientQuotaEntry{{
+				Entity: c.entity, Ops: []kadm.AlterClientQuotaOp{{Key: "producer_byte_rate", Remove: true}},
+			}})
+		}()
 		altered, err := admin.AlterClientQuotas(within(t, 20*time.Second), []kadm.AlterClientQuotaEntry{{
 			Entity: c.entity, Ops: []kadm.AlterClientQuotaOp{{Key: "producer_byte_rate", Value: float64(1000 + i)}},
 		}})

@@ -150,8 +150,8 @@ func (c *Cluster) MayJoin(ctx context.Context, group string) error {
 		switch code := kafka.Error(heartbeatCode(res.(*heartbeat.Response))); code {
 		case kafka.UnknownMemberId, kafka.GroupIdNotFound:
 			return nil // refused, after the right was found to be there
-		case 0:
-			return fmt.Errorf("group %s: %w", group, errAccepted)
+		case 0: // so is every heartbeat answered while the group is being loaded (GroupCoordinatorService.heartbeat)
+			return fmt.Errorf("%w: group %s: %w", ErrRetry, group, errAccepted)
 		default:
 			return codeError(code, "Read", "group "+group)
 		}
