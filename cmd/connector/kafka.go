@@ -66,7 +66,7 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 			a.log.Warn("KAFKA_RECORD_TIME=event has no effect on a topic whose records the broker stamps",
 				zap.String("topic", t.Name), zap.String("hint", "set message.timestamp.type=CreateTime, or KAFKA_RECORD_TIME=publish"))
 		}
-		if t.Created || t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
+		if t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
 			continue // it keeps everything, or does not say
 		}
 		kept := time.Duration(t.RetentionMs) * time.Millisecond
@@ -74,6 +74,9 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 			return nil, usageError{fmt.Errorf(
 				"KAFKA_RECORD_TIME: with event, topic %s (retention.ms=%d) deletes records of events older than %s as soon as they are written, and %s are to be read; set it to publish, or the topic's retention.ms to -1",
 				t.Name, t.RetentionMs, kept, back)}
+		}
+		if t.Created {
+			continue // that it is not kept for ever was said when it was created
 		}
 		a.log.Warn("a topic forgets events after its retention; an audit trail is usually kept for ever",
 			zap.String("topic", t.Name), zap.Duration("retention", kept), zap.String("hint", "set retention.ms=-1"))
