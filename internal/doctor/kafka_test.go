@@ -149,6 +149,12 @@ func TestKafka(t *testing.T) {
 			},
 			want: map[string]symptom{"topic offsets": {Failed, "never delete", "--add-config retention.ms=-1,retention.bytes=-1"}},
 		},
+		"offsets that would be deleted by size": {
+			breaks: func(w *ward) {
+				w.exist[offsets] = like(forever, "cleanup.policy", "compact,delete", "retention.bytes", "1000000")
+			},
+			want: map[string]symptom{"topic offsets": {Failed, "retention.bytes=1000000 and must be compacted, and never delete", "--add-config retention.ms=-1,retention.bytes=-1"}},
+		},
 		"offsets that are never deleted": {
 			breaks: func(w *ward) {
 				w.exist[offsets] = like(forever, "cleanup.policy", "compact,delete", "retention.bytes", "-1")
