@@ -128,7 +128,7 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 			Names: a.cfg.Genesys.Names,
 		},
 		Kafka: doctor.Kafka{
-			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName,
+			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName, User: k.user(),
 			Raw: topics[0], Changes: topics[1], Offsets: topics[2], Create: k.CreateTopics, Group: a.cfg.GroupID(),
 			EventTime: k.RecordTime == "event", Reach: a.reach(),
 		},

@@ -120,7 +120,7 @@ type Kafka struct {
 	// The compression of record batches.
 	Compression txn.Compression `env:"KAFKA_COMPRESSION,default=lz4" oneof:"none,gzip,snappy,lz4,zstd"`
 	// The max.message.bytes of topics that are created. A cluster that allows less gets what it allows, with a warning that names the limit.
-	MaxMessageBytes int `env:"KAFKA_MAX_MESSAGE_BYTES,default=8388608" min:"65536" max:"1073741824"`
+	MaxMessageBytes int `env:"KAFKA_MAX_MESSAGE_BYTES,default=8388608" min:"65536" max:"67108864"`
 	// What a record's own time is: when it was published, or (`event`) when the event happened, never later than now. `event` is refused where a topic's retention would delete what is to be backfilled.
 	RecordTime string `env:"KAFKA_RECORD_TIME,default=publish" oneof:"publish,event"`
 	TLS        KafkaTLS

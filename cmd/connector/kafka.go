@@ -30,7 +30,7 @@ func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*t
 
 // topics are the three topics as they should be: raw, changes, offsets.
 func (k Kafka) topics() []txn.TopicSpec {
-	forever := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)}
+	forever := map[string]string{"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)}
 	return []txn.TopicSpec{
 		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
@@ -53,11 +53,20 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range topics {
+		for _, w := range t.Weaknesses() {
+			a.log.Warn("topic is less durable than the cluster allows", zap.String("topic", t.Name), zap.Stringer("fault", w), zap.String("hint", w.Cure))
+		}
+	}
 	for _, t := range topics[:2] {
 		if err := a.cfg.fitsRecordTime(t, a.reach()); err != nil {
 			return nil, usageError{err}
 		}
-		if t.Created || t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
+		if t.AppendTime && a.cfg.Kafka.RecordTime == "event" {
+			a.log.Warn("KAFKA_RECORD_TIME=event has no effect on a topic whose records the broker stamps",
+				zap.String("topic", t.Name), zap.String("hint", "set message.timestamp.type=CreateTime, or KAFKA_RECORD_TIME=publish"))
+		}
+		if t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
 			continue // it keeps everything, or does not say
 		}
 		kept := time.Duration(t.RetentionMs) * time.Millisecond
@@ -66,10 +75,36 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 				"KAFKA_RECORD_TIME: with event, topic %s (retention.ms=%d) deletes records of events older than %s as soon as they are written, and %s are to be read; set it to publish, or the topic's retention.ms to -1",
 				t.Name, t.RetentionMs, kept, back)}
 		}
+		if t.Created {
+			continue // that it is not kept for ever was said when it was created
+		}
 		a.log.Warn("a topic forgets events after its retention; an audit trail is usually kept for ever",
 			zap.String("topic", t.Name), zap.Duration("retention", kept), zap.String("hint", "set retention.ms=-1"))
 	}
 	return topics, nil
+}
+
+// tellQuotas logs what limits brokers set to this client, where they tell.
+func (a *app) tellQuotas(ctx context.Context) {
+	quotas, err := a.cluster.Quotas(ctx, a.cfg.Kafka.user())
+	if err != nil {
+		a.log.Debug("client quotas are not known", zap.Error(err))
+	}
+	for _, q := range quotas {
+		a.log.Warn("a quota of the brokers limits the connector; beyond it they make it wait",
+			zap.String("quota", q.Key), zap.Float64("value", q.Value), zap.String("hint", q.Cure()))
+	}
+}
+
+// user is who brokers take this client for; "" where only they know.
+func (k Kafka) user() string {
+	switch {
+	case k.SASL.Username.IsSet():
+		return k.SASL.Username.Value()
+	case k.SASL.MechanismName == "" && k.TLS.CertFile == "":
+		return "ANONYMOUS" // KafkaPrincipal.ANONYMOUS
+	}
+	return ""
 }
 
 // fitsRecordTime returns an error where events are to be written under their own time and the

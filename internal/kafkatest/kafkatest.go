@@ -20,6 +20,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -42,6 +43,7 @@ type Options struct {
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
 	Users      map[string]string // passwords by name, for SecureBrokers
 	IPv6       bool              // there is IPv6Brokers, for Users
+	Java       []string          // source files whose classes the nodes are to find, such as a policy
 }
 
 // Cluster is a running Apache Kafka. Its methods may be called from several goroutines, but not two for the same node.
@@ -58,6 +60,7 @@ type Cluster struct {
 func Start(tb testing.TB, options Options) *Cluster {
 	tb.Helper()
 	lib := jars(tb, options.Version)
+	classes := compile(tb, lib, options.Java)
 	if options.Nodes == 0 {
 		options.Nodes = 1
 	}
@@ -66,6 +69,9 @@ func Start(tb testing.TB, options Options) *Cluster {
 		c.Proxy = NewProxy(tb)
 	}
 	c.configure(options, lib)
+	for _, n := range c.nodes {
+		n.classes = classes
+	}
 	tb.Cleanup(func() {
 		for _, n := range c.nodes {
 			n.signal(os.Kill)
@@ -281,6 +287,20 @@ func (c *Cluster) ask(n *node) error {
 		}
 	}
 	return fmt.Errorf("it knows %d nodes, not itself", len(brokers))
+}
+
+// compile returns the folder of the classes of Java source files, "" where there are none.
+func compile(tb testing.TB, lib string, sources []string) string {
+	tb.Helper()
+	if len(sources) == 0 {
+		return ""
+	}
+	dir := tb.TempDir()
+	out, err := exec.Command("javac", append([]string{"-cp", lib + "/*", "-d", dir}, sources...)...).CombinedOutput()
+	if err != nil {
+		tb.Fatalf("kafkatest: javac: %v\n%s", err, out)
+	}
+	return dir
 }
 
 // jars returns the folder that scripts/kafka-install fills.

@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -187,9 +188,10 @@ func TestHalfWrittenRotationKeepsTheLastGoodFiles(t *testing.T) {
 	future := time.Now().Add(time.Hour)
 	cert, key := pemOf(t, ca.issue(t, "first", future))
 	newCert, newKey := pemOf(t, ca.issue(t, "second", future))
+	other := newAuthority(t, "other").pem()
 	var warnings []string
 	f := &Files{
-		Prefix: "X_", CA: write(t, filepath.Join(dir, "ca.pem"), ca.pem()), Cert: write(t, filepath.Join(dir, "tls.crt"), cert),
+		Prefix: "X_", CA: write(t, filepath.Join(dir, "ca.pem"), ca.pem()+other), Cert: write(t, filepath.Join(dir, "tls.crt"), cert),
 		Key: write(t, filepath.Join(dir, "tls.key"), key), Warn: func(err error) { warnings = append(warnings, err.Error()) },
 	}
 	shown := func() string {
@@ -206,7 +208,7 @@ func TestHalfWrittenRotationKeepsTheLastGoodFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if pool := x509.NewCertPool(); !pool.AppendCertsFromPEM([]byte(ca.pem())) || !config.RootCAs.Equal(pool) {
+		if pool := x509.NewCertPool(); !pool.AppendCertsFromPEM([]byte(ca.pem()+other)) || !config.RootCAs.Equal(pool) {
 			t.Fatal("the authorities changed")
 		}
 		return leaf.Subject.CommonName
@@ -214,15 +216,14 @@ func TestHalfWrittenRotationKeepsTheLastGoodFiles(t *testing.T) {
 	if got := shown(); got != "first" {
 		t.Fatalf("at first %s", got)
 	}
-	other := newAuthority(t, "other").pem()
 	for n := range len(other) - 1 { // without its last line's end it is whole
-		write(t, f.CA, (ca.pem() + other)[:len(ca.pem())-1+n])
-		if n <= 1 {
-			continue // whole as well: the first alone
+		if n < len("-----BEGIN") {
+			continue // the first alone is whole, and what follows may be a comment
 		}
+		write(t, f.CA, ca.pem()+other[:n])
 		shown()
 	}
-	write(t, f.CA, ca.pem())
+	write(t, f.CA, ca.pem()+other)
 	for n := range newCert {
 		write(t, f.Cert, newCert[:n])
 		if got := shown(); got != "first" {
@@ -343,8 +344,27 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 			t.Errorf("the password is shown: %v", faults[0])
 		}
 	}
-	f := &Files{Prefix: "X_", CA: empty, Cert: "testdata/none.pem"}
+	f := &Files{Prefix: "X_", Cert: cert, Key: "testdata/key-legacy.pem", Password: func() string { return unnoticed(t) }}
+	if faults := f.Faults(); len(faults) != 1 || faults[0].Variable != "X_KEY_FILE" || !strings.Contains(faults[0].Text, "is X_KEY_PASSWORD its password?") {
+		t.Errorf("a wrong password that decrypts to something: %v", faults)
+	}
+	f = &Files{Prefix: "X_", CA: empty, Cert: "testdata/none.pem"}
 	if len(f.Faults()) != 2 {
 		t.Errorf("not every file is named: %v", f.Faults())
 	}
+}
+
+// unnoticed returns a wrong password with which the old encryption of PEM gives no error.
+func unnoticed(t *testing.T) string {
+	t.Helper()
+	block, _ := pem.Decode([]byte(mustRead(t, "testdata/key-legacy.pem")))
+	for i := range 100_000 {
+		password := "wrong-" + strconv.Itoa(i)
+		//lint:ignore SA1019 it is what is tested
+		if _, err := x509.DecryptPEMBlock(block, []byte(password)); err == nil {
+			return password
+		}
+	}
+	t.Fatal("every wrong password is noticed")
+	return ""
 }

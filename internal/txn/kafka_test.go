@@ -52,6 +52,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("RenewalFencesNobody", func(t *testing.T) { testRenewalFencesNobody(t, cluster.Brokers(), cluster.Proxy) })
 	t.Run("RefusedTimestamp", func(t *testing.T) { testRefusedTimestamp(t, cluster.Brokers()) })
 	t.Run("HangingTransactionIsNamed", func(t *testing.T) { testHangingTransactionIsNamed(t, cluster.Brokers()) })
+	t.Run("QuotaThatCounts", func(t *testing.T) { testQuotaThatCounts(t, cluster.Brokers()) })
 	t.Run("Election", func(t *testing.T) { testElection(t, cluster.Brokers(), 3*time.Second) })
 }
 
