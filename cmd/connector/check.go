@@ -101,7 +101,7 @@ func examine(ctx context.Context, env envconfig.Lookuper, environ []string, tell
 		return err
 	}
 	found := doctor.Check{Name: nameConfiguration, Status: doctor.OK, Detail: fmt.Sprintf("organisation %s, group %s", cfg.Org, cfg.GroupID())}
-	if warnings := append(cfg.Warnings, Misspelt(environ)...); len(warnings) > 0 {
+	if warnings := append(cfg.Warnings, Unread(environ)...); len(warnings) > 0 {
 		found.Status, found.Detail, found.Hint = doctor.Warning, strings.Join(warnings, "; "), whereDescribed
 	}
 	tell(found)

@@ -143,12 +143,38 @@ type KafkaTLS struct {
 
 // KafkaSASL is how the connector logs in to the brokers.
 type KafkaSASL struct {
-	// The SASL mechanism.
-	MechanismName string `env:"KAFKA_SASL_MECHANISM" oneof:"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512" unset:"no SASL"`
-	// The user's name.
+	// The SASL mechanism. Each has variables of its own.
+	MechanismName string `env:"KAFKA_SASL_MECHANISM" oneof:"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER,AWS_MSK_IAM" unset:"no SASL"`
+	// The user's name, with PLAIN and SCRAM.
 	Username Secret `env:"KAFKA_SASL_USERNAME"`
-	// The user's password.
+	// The user's password, with PLAIN and SCRAM.
 	Password Secret `env:"KAFKA_SASL_PASSWORD"`
+	OAuth    KafkaOAuth
+	AWS      KafkaAWS
+}
+
+// KafkaOAuth is where OAUTHBEARER gets its access tokens.
+type KafkaOAuth struct {
+	// With OAUTHBEARER: the token endpoint of an OIDC provider, which is asked for tokens by the grant of client credentials. A token is renewed before it ends.
+	Endpoint string `env:"KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL" is:"url" example:"https://idp.example.com/oauth2/token"`
+	// The id of the client there.
+	ClientID Secret `env:"KAFKA_SASL_OAUTHBEARER_CLIENT_ID"`
+	// The secret of the client there.
+	ClientSecret Secret `env:"KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET"`
+	// The scope to ask for; several are separated by spaces.
+	Scope string `env:"KAFKA_SASL_OAUTHBEARER_SCOPE" example:"kafka"`
+	// SASL extensions that go with the token, key=value separated by commas. Confluent Cloud wants `logicalCluster` and `identityPoolId`.
+	Extensions []string `env:"KAFKA_SASL_OAUTHBEARER_EXTENSIONS" is:"extension" example:"logicalCluster=lkc-abc123,identityPoolId=pool-abc1"`
+	// With OAUTHBEARER, instead of an endpoint: a file with an access token that something else renews. It is read at each connection.
+	TokenFile string `env:"KAFKA_SASL_OAUTHBEARER_TOKEN_FILE" example:"/var/run/secrets/kafka/token"`
+}
+
+// KafkaAWS is who AWS_MSK_IAM logs in as. The credentials come from AWS' own chain.
+type KafkaAWS struct {
+	// With AWS_MSK_IAM: the region of the cluster. Without it, what AWS' own variables (AWS_REGION, AWS_DEFAULT_REGION) or files say.
+	Region string `env:"KAFKA_AWS_REGION" is:"awsregion" unset:"AWS' own" example:"eu-west-1"`
+	// With AWS_MSK_IAM: a role that is assumed with the credentials that AWS' own chain finds. Without it, those log in.
+	RoleARN string `env:"KAFKA_AWS_ROLE_ARN" is:"rolearn" unset:"AWS' own" example:"arn:aws:iam::123456789012:role/genesys-audit"`
 }
 
 // Registry is a Confluent-compatible schema registry.

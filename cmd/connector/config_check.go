@@ -158,21 +158,6 @@ func (c *checker) checkTLS() {
 	}
 }
 
-func (c *checker) checkSASL() {
-	k := c.cfg.Kafka
-	if !c.reader.set("KAFKA_SASL_MECHANISM") {
-		if c.reader.set("KAFKA_SASL_USERNAME") || c.reader.set("KAFKA_SASL_PASSWORD") {
-			c.need("KAFKA_SASL_MECHANISM", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, for there is a user or password")
-		}
-		return
-	}
-	c.need("KAFKA_SASL_USERNAME", "the user of KAFKA_SASL_MECHANISM")
-	c.need("KAFKA_SASL_PASSWORD", "the password of KAFKA_SASL_MECHANISM")
-	if k.SASL.MechanismName == "PLAIN" && !k.TLS.Enabled {
-		c.warn("KAFKA_SASL_MECHANISM=PLAIN without KAFKA_TLS=true: the password crosses the network unencrypted")
-	}
-}
-
 // inClear tells whether what is sent to an address can be read on its way.
 func inClear(address string) bool {
 	u, err := url.Parse(address)

@@ -99,7 +99,9 @@ KAFKA_BROKERS=kafka-1:9092,kafka-2:9092
   The end of the last line is not part of the secret. The file is read again whenever the secret is used, so that a
   rotated secret is taken without a restart; while the file is missing or empty, the last value stays in use.
 - A duration is a number with a unit, ` + "`ms`, `s`, `m`, `h` or `d`" + `, or several: ` + "`90s`, `1h30m`, `180d`, `1d12h`" + `.
-- A variable that nothing reads, but whose name is a likely slip for one that is read, is named in a warning.
+- A variable that nothing reads, but whose name is a likely slip for one that is read, is named in a warning; so is one
+  of other tools (` + "`BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL`, `SASL_JAAS_CONFIG`" + ` and others of Java clients, librdkafka,
+  Confluent, Spring, kafka-ui, Strimzi), with what to set instead.
 `
 
 func reference(all []Variable) []byte {

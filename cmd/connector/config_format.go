@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/txn"
 )
 
 // formats check the texts that are more than any text; the tag "is" of a field
@@ -22,10 +23,14 @@ var formats = map[string]func(string) (string, error){
 	"region":   parseRegion,
 	"origin":   func(text string) (string, error) { return parseURL(text, false) },
 	"url":      func(text string) (string, error) { return parseURL(text, true) },
+	"listen":   func(text string) (string, error) { return parseAddress(text, "host:port or :port", true) },
+	"broker":   func(text string) (string, error) { return parseAddress(text, "host:port", false) },
+
+	"extension": parseExtension,
 	// Other names would be dropped in silence: these are headers.
 	"registryextension": matching(`(logicalCluster|identityPoolId)=[\x21-\x2b\x2d-\x7e]+`, "logicalCluster=ID or identityPoolId=ID"),
-	"listen":            func(text string) (string, error) { return parseAddress(text, "host:port or :port", true) },
-	"broker":            func(text string) (string, error) { return parseAddress(text, "host:port", false) },
+	"awsregion":         matching(`[a-z]{2,}(-[a-z]+)+-\d{1,2}`, "the code of an AWS region"),
+	"rolearn":           matching(`arn:aws[a-z-]*:iam::\d{12}:role/[\x21-\x7e]+`, "the ARN of an IAM role"),
 }
 
 // condition is one of a filter: a key without, a value perhaps with spaces inside.
@@ -49,6 +54,19 @@ func parseTopic(text string) (string, error) {
 		return "", invalid("the name of a topic", "%s is no name for a topic", quoted(text))
 	}
 	return topicCharacters(text)
+}
+
+// parseExtension takes key=value. A comma separates extensions and is in none.
+func parseExtension(text string) (string, error) {
+	const expected = "key=value with a key of letters"
+	key, value, ok := strings.Cut(text, "=")
+	if !ok {
+		return "", invalid(expected, "%s has no =", quoted(text))
+	}
+	if err := txn.CheckExtension(key, value); err != nil {
+		return "", invalid(expected, "%s does not fit: %s", quoted(text), err)
+	}
+	return text, nil
 }
 
 // parseRegion takes any domain: a region that this version does not know is a new one.

@@ -216,6 +216,8 @@ func TestEveryVariableIsWrongInOneGo(t *testing.T) {
 	for _, name := range []string{"CA_FILE", "CERT_FILE", "KEY_FILE", "OAUTH_SCOPE"} { // which files are needed depends on the URL
 		anything["SCHEMA_REGISTRY_"+name] = true
 	}
+	// Whether a file is needed, and what may be asked for, depends on the mechanism.
+	anything["KAFKA_SASL_OAUTHBEARER_TOKEN_FILE"], anything["KAFKA_SASL_OAUTHBEARER_SCOPE"] = true, true
 	for _, v := range Variables() {
 		if !anything[v.Name] && named[v.Name] != 1 {
 			t.Errorf("%s is named %d times", v.Name, named[v.Name])
@@ -224,21 +226,29 @@ func TestEveryVariableIsWrongInOneGo(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
+	const bearer = "KAFKA_SASL_MECHANISM=OAUTHBEARER KAFKA_SASL_OAUTHBEARER_TOKEN_FILE=testdata/config/good.secret"
 	tests := map[string]string{
-		"GENESYS_REGION=xyz9.pure.cloud":                                                     "taken as it is: the hosts are api.xyz9.pure.cloud and login.xyz9.pure.cloud",
-		"GENESYS_REGION=MyPureCloud.DEE":                                                     "GENESYS_REGION=mypurecloud.dee is not a region that this version knows",
-		"GENESYS_REGION=edee1.eusc-pure.cloud":                                               "",
-		"GENESYS_API_URL=http://gateway":                                                     "GENESYS_API_URL is http",
-		"GENESYS_AUDIT_API=auditlogs GENESYS_SERVICES=Routing":                               "GENESYS_SERVICES has no effect",
-		"GENESYS_AUDIT_API=query GENESYS_FILTER=type=x":                                      "GENESYS_FILTER has no effect",
-		"GENESYS_RATE_LIMIT=10/1s":                                                           "GENESYS_RATE_RESERVE leaves nothing",
-		"POLL_INTERVAL=2m":                                                                   "POLL_OVERLAP is not longer",
-		"KAFKA_SESSION_TIMEOUT=3s":                                                           "KAFKA_SESSION_TIMEOUT is under 6s",
-		"KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p":             "the password crosses the network",
-		"SCHEMA_REGISTRY_URL=http://r SCHEMA_REGISTRY_USERNAME=u SCHEMA_REGISTRY_PASSWORD=p": "SCHEMA_REGISTRY_URL is http",
-		"SCHEMA_REGISTRY_URL=https://r,http://s SCHEMA_REGISTRY_TOKEN=t":                     "SCHEMA_REGISTRY_URL is http",
-		"SCHEMA_REGISTRY_URL=https://r SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL=http://idp SCHEMA_REGISTRY_OAUTH_CLIENT_ID=i SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET=s": "SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL is http",
-		"GENESYS_API_URL=http://127.0.0.1:8080 KAFKA_SESSION_TIMEOUT=6s":                                                                                            "",
+		"GENESYS_REGION=xyz9.pure.cloud":                                                 "taken as it is: the hosts are api.xyz9.pure.cloud and login.xyz9.pure.cloud",
+		"GENESYS_REGION=MyPureCloud.DEE":                                                 "GENESYS_REGION=mypurecloud.dee is not a region that this version knows",
+		"GENESYS_REGION=edee1.eusc-pure.cloud":                                           "",
+		"GENESYS_API_URL=http://gateway":                                                 "GENESYS_API_URL is http",
+		"GENESYS_AUDIT_API=auditlogs GENESYS_SERVICES=Routing":                           "GENESYS_SERVICES has no effect",
+		"GENESYS_AUDIT_API=query GENESYS_FILTER=type=x":                                  "GENESYS_FILTER has no effect",
+		"GENESYS_RATE_LIMIT=10/1s":                                                       "GENESYS_RATE_RESERVE leaves nothing",
+		"POLL_INTERVAL=2m":                                                               "POLL_OVERLAP is not longer",
+		"KAFKA_SESSION_TIMEOUT=3s":                                                       "KAFKA_SESSION_TIMEOUT is under 6s",
+		"KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p":         "the password crosses the network",
+		"KAFKA_SASL_MECHANISM=SCRAM-SHA-512 KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p": "KAFKA_SASL_MECHANISM=SCRAM-SHA-512 without KAFKA_TLS=true: proofs",
+		"KAFKA_SASL_MECHANISM=AWS_MSK_IAM KAFKA_AWS_REGION=eu-west-1":                    "KAFKA_SASL_MECHANISM=AWS_MSK_IAM without KAFKA_TLS=true: the signed token",
+		bearer: "KAFKA_SASL_MECHANISM=OAUTHBEARER without KAFKA_TLS=true: the access token crosses",
+		bearer + " KAFKA_TLS=true KAFKA_SASL_USERNAME=u":                                                                                                                                       "KAFKA_SASL_USERNAME has no effect with KAFKA_SASL_MECHANISM=OAUTHBEARER; it is for PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+		bearer + " KAFKA_TLS=true KAFKA_AWS_ROLE_ARN=arn:aws:iam::123456789012:role/a":                                                                                                         "KAFKA_AWS_ROLE_ARN has no effect with KAFKA_SASL_MECHANISM=OAUTHBEARER; it is for AWS_MSK_IAM",
+		"KAFKA_TLS=true KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p KAFKA_SASL_OAUTHBEARER_SCOPE=s":                                                                 "KAFKA_SASL_OAUTHBEARER_SCOPE has no effect with KAFKA_SASL_MECHANISM=PLAIN; it is for OAUTHBEARER",
+		"KAFKA_TLS=true KAFKA_SASL_MECHANISM=OAUTHBEARER KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL=http://idp/token KAFKA_SASL_OAUTHBEARER_CLIENT_ID=i KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET=s": "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL is http: the client's secret crosses",
+		"SCHEMA_REGISTRY_URL=https://r,http://s SCHEMA_REGISTRY_TOKEN=t":                                                                                                                       "SCHEMA_REGISTRY_URL is http",
+		"SCHEMA_REGISTRY_URL=https://r SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL=http://idp SCHEMA_REGISTRY_OAUTH_CLIENT_ID=i SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET=s":                            "SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL is http",
+		"SCHEMA_REGISTRY_URL=http://r SCHEMA_REGISTRY_USERNAME=u SCHEMA_REGISTRY_PASSWORD=p":                                                                                                   "SCHEMA_REGISTRY_URL is http",
+		"GENESYS_API_URL=http://127.0.0.1:8080 KAFKA_SESSION_TIMEOUT=6s":                                                                                                                       "",
 	}
 	for settings, want := range tests {
 		warnings := load(t, strings.Fields(settings)...).Warnings
@@ -251,10 +261,10 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestMisspelt(t *testing.T) {
-	got := Misspelt([]string{
+func TestMisspeltVariablesAreNamed(t *testing.T) {
+	got := Unread([]string{
 		"KAFKA_BROKER=a", "GENESYS_REGON=b", "GENESYS_CLIENT_SECERT_FILE=c", "genesys_filter=d", "POL_INTERVAL=e",
-		"KAFKA_BROKERS=right", "GENESYS_CLIENT_ID_FILE=right", "KAFKA_TCP=tcp://10.0.0.1", "KAFKA_HEAP_OPTS=-Xmx1g", "KAFKA_OPTS=",
+		"KAFKA_BROKERS=right", "GENESYS_CLIENT_ID_FILE=right", "KAFKA_TCP=tcp://10.0.0.1", "KAFKA_HEAP_OPTS=-Xmx1g", "KAFKA_OPTS=", "KAFKA_BROKRES=",
 		"KAFKA_PORT_9092_TCP_PORT=9092", "GENESYS_SOMETHING=else", "HOME=/root", "SCHEMA_REGISTRY_PORT=tcp://10.0.0.1:8081", "",
 	})
 	var want []string

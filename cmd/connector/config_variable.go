@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -70,31 +69,6 @@ func appendVariables(all []Variable, t reflect.Type, group string) []Variable {
 		all = append(all, v)
 	}
 	return all
-}
-
-// Misspelt names the variables of an environment (of "NAME=value" lines) that
-// nothing reads and that are so close to a known one that they must be meant
-// for it. Other variables, also those with our prefixes, are other programs'.
-func Misspelt(environ []string) []string {
-	var known []string
-	for _, v := range Variables() {
-		known = append(known, v.Name)
-		if v.Secret {
-			known = append(known, v.Name+"_FILE")
-		}
-	}
-	var warnings []string
-	for _, line := range environ {
-		name, _, _ := strings.Cut(line, "=")
-		if slices.Contains(known, name) {
-			continue
-		}
-		if meant := nearest(name, known, misspellings(name)); meant != "" {
-			warnings = append(warnings, name+" is not a variable of the connector; did you mean "+meant+"?")
-		}
-	}
-	slices.Sort(warnings)
-	return warnings
 }
 
 // misspellings is how many typing errors a name of that length may have and

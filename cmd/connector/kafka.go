@@ -16,7 +16,7 @@ import (
 
 func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*txn.Cluster, error) {
 	config := txn.Config{
-		Brokers: k.Brokers, SASL: k.SASL.Mechanism(), ClientID: "genesys-audit-connector", Logger: log, Report: report,
+		Brokers: k.Brokers, SASL: k.SASL.Mechanism(log), ClientID: "genesys-audit-connector", Logger: log, Report: report,
 	}
 	files := k.TLS.Files(func(err error) { log.Warn("TLS file cannot be used", zap.Error(err)) })
 	if files != nil {

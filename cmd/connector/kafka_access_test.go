@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -116,33 +115,4 @@ func handshake(t *testing.T, clientConfig, serverConfig *tls.Config) string {
 	}
 	defer client.Close()
 	return <-served
-}
-
-func TestSASL(t *testing.T) {
-	if load(t).Kafka.SASL.Mechanism() != nil {
-		t.Error("a mechanism without SASL")
-	}
-	password := filepath.Join(t.TempDir(), "password")
-	tests := []struct {
-		mechanism string
-		first     func(password string) string // what the first message begins with
-	}{
-		{"PLAIN", func(password string) string { return "\x00user\x00" + password }},
-		{"SCRAM-SHA-256", func(string) string { return "n,,n=user,r=" }},
-		{"SCRAM-SHA-512", func(string) string { return "n,,n=user,r=" }},
-	}
-	for _, tt := range tests {
-		writeFile(t, password, "old\n")
-		m := load(t, "KAFKA_TLS=true", "KAFKA_SASL_MECHANISM="+tt.mechanism, "KAFKA_SASL_USERNAME=user", "KAFKA_SASL_PASSWORD_FILE="+password).Kafka.SASL.Mechanism()
-		if m.Name() != tt.mechanism {
-			t.Errorf("%s calls itself %s", tt.mechanism, m.Name())
-		}
-		for _, current := range []string{"old", "new"} {
-			writeFile(t, password, current)
-			_, first, err := m.Start(context.Background())
-			if err != nil || !strings.HasPrefix(string(first), tt.first(current)) {
-				t.Errorf("%s: first message %q, %v", tt.mechanism, first, err)
-			}
-		}
-	}
 }

@@ -154,7 +154,11 @@ func allVariables() string {
 		}
 		name := v.Name
 		if v.Secret {
-			name += ", " + v.Name + "_FILE"
+			separator := ", "
+			if len("  "+name+separator+name+"_FILE") > manualWidth {
+				separator = ",\n  "
+			}
+			name += separator + name + "_FILE"
 		}
 		text := strings.ReplaceAll(v.Doc, "`", "")
 		if len(v.OneOf) > 0 {
@@ -171,9 +175,12 @@ func allVariables() string {
 	b.WriteString(`
 Read by the libraries that it is built on:
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-      The way to the API and the login.
+      The way to the API, the login and the OIDC token endpoint.
   SSL_CERT_FILE, SSL_CERT_DIR
-      Authorities to trust for the API, the login and the registry.
+      Authorities to trust for the API, the login, the registry and the OIDC
+      token endpoint.
+  AWS_REGION, AWS_PROFILE, AWS_WEB_IDENTITY_TOKEN_FILE and AWS' others
+      Credentials for AWS_MSK_IAM, found as every AWS SDK finds them.
   GOMEMLIMIT, GOGC
       When memory is collected. GOMEMLIMIT: 90 % of the container's limit.`)
 	return b.String()

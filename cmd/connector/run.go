@@ -34,7 +34,7 @@ func runCommand(c *cobra.Command, _ []string) error {
 	}
 	log := newLogger(cfg.Log, os.Stderr)
 	defer func() { _ = log.Sync() }() // standard error cannot always be synced
-	for _, w := range append(cfg.Warnings, Misspelt(os.Environ())...) {
+	for _, w := range append(cfg.Warnings, Unread(os.Environ())...) {
 		log.Warn("configuration", zap.String("warning", w))
 	}
 	a, err := newApp(cfg, log)
@@ -56,8 +56,13 @@ func runCommand(c *cobra.Command, _ []string) error {
 }
 
 // wrongConfiguration is an error that another configuration mends, one line for each variable.
+// What of the environment nothing reads may be what was meant.
 func wrongConfiguration(err error) error {
-	return usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\n\"connector run --help\" describes every variable.", err)}
+	unread := ""
+	for _, line := range Unread(os.Environ()) {
+		unread += line + "\n"
+	}
+	return usageError{fmt.Errorf("connector: the configuration is wrong:\n%w\n%s\"connector run --help\" describes every variable.", err, unread)}
 }
 
 // newSandbox is for tests and for docker-compose: it is not part of the product's interface.

@@ -87,7 +87,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	r := &cfg.Registry
 	r.Token, r.OAuth.ClientID, r.OAuth.ClientSecret = NewSecret(canary), NewSecret(canary), NewSecret(canary)
 	cfg.Kafka.TLS.KeyPassword = NewSecret(canary)
-	if secrets != 7 || cfg.Genesys.ClientSecret.Value() != canary || cfg.Registry.Password.Value() != canary {
+	if secrets != 9 || cfg.Genesys.ClientSecret.Value() != canary || cfg.Registry.Password.Value() != canary {
 		t.Fatalf("%d secrets, and they do not hold the canary", secrets)
 	}
 

@@ -84,7 +84,7 @@ func (k Kafka) examineBrokers(e examination) (usable bool) {
 			switch {
 			case b.Err == nil:
 				usable = true
-			case errors.Is(b.Err, txn.ErrUnauthorized):
+			case errors.Is(b.Err, txn.ErrUnauthorized), is[*txn.LoginError](b.Err):
 				refused = b.Err
 			default:
 				continue
@@ -127,13 +127,27 @@ func unreached(ctx context.Context, f *finding, b txn.Broker, others bool) {
 func (k Kafka) login(ctx context.Context, f *finding, refused error) {
 	switch {
 	case refused != nil:
-		f.fail(k.Mechanism+": "+innermost(ctx, refused).Error(),
-			"are KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD those of a user that the cluster has, with this mechanism?")
+		cause := innermost(ctx, refused).Error()
+		if e, ok := errors.AsType[*txn.LoginError](refused); ok && e.Cause != "" {
+			cause = e.Cause
+		}
+		f.fail(k.Mechanism+": "+cause, loginHint(k.Mechanism))
 	case k.Mechanism == "":
 		f.ok("not used")
 	default:
 		f.ok(k.Mechanism + ": logged in")
 	}
+}
+
+// loginHint is what to look at when a login is refused.
+func loginHint(mechanism string) string {
+	switch mechanism {
+	case "OAUTHBEARER":
+		return "do KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL (or KAFKA_SASL_OAUTHBEARER_TOKEN_FILE), _CLIENT_ID, _CLIENT_SECRET, _SCOPE and _EXTENSIONS give a token with the issuer, the audience and the identity that the cluster expects, and is this machine's clock right?"
+	case "AWS_MSK_IAM":
+		return "are KAFKA_AWS_REGION the cluster's region and AWS' credentials (or KAFKA_AWS_ROLE_ARN) those of a role that has kafka-cluster:Connect, and is this machine's clock right? See docs/operating.md, \"MSK with IAM\""
+	}
+	return "are KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD those of a user that the cluster has, with this mechanism?"
 }
 
 // innermost is the innermost error: what the network or Kafka said, without our own words around it.

@@ -44,6 +44,7 @@ type Options struct {
 	Users      map[string]string // passwords by name, for SecureBrokers
 	IPv6       bool              // there is IPv6Brokers, for Users
 	Java       []string          // source files whose classes the nodes are to find, such as a policy
+	Issuer     *Issuer           // of tokens, for SecureBrokers instead of Users
 }
 
 // Cluster is a running Apache Kafka. Its methods may be called from several goroutines, but not two for the same node.
@@ -100,7 +101,8 @@ func (c *Cluster) Brokers() []string {
 	return addrs
 }
 
-// SecureBrokers returns the addresses at which clients must log in by SASL PLAIN, as one of Options.Users.
+// SecureBrokers returns the addresses at which clients must log in: by SASL PLAIN as one of Options.Users, or by
+// OAUTHBEARER with a token of Options.Issuer.
 func (c *Cluster) SecureBrokers() []string {
 	var addrs []string
 	for _, n := range c.nodes {
@@ -183,6 +185,9 @@ func (c *Cluster) configure(options Options, lib string) {
 		if options.IPv6 {
 			n.ipv6 = fmt.Sprintf("[::1]:%d", ports[each*i+4])
 			c.ca = n.encrypt(c.tb, properties)
+		}
+		if options.Issuer != nil {
+			n.takeTokens(properties, options.Issuer)
 		}
 		maps.Copy(properties, options.Properties)
 		var text bytes.Buffer

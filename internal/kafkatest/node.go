@@ -28,6 +28,7 @@ type node struct {
 	listen, advertised string
 	secure             string // where clients log in
 	ipv6               string // where they do so by TLS
+	env                []string
 
 	mu   sync.Mutex
 	proc *os.Process
@@ -56,6 +57,7 @@ func (n *node) format() error {
 func (n *node) start() error {
 	cmd := exec.Command("java", fmt.Sprintf("-Xmx%dm", n.heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dlog4j2.level=WARN", "-cp", n.classPath(), "kafka.Kafka", n.properties())
+	cmd.Env = append(os.Environ(), n.env...)
 	done, err := launch(cmd, n.log())
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -263,17 +264,20 @@ func authenticate(ctx context.Context, wire *protocol.Conn, served served, mecha
 		return time.Time{}, err
 	}
 	for {
+		sent := time.Now() // the session begins no earlier
 		res, err := wire.RoundTrip(&saslauthenticate.Request{AuthBytes: state})
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			// Brokers before KIP-152, and kfake, refuse by hanging up.
-			return time.Time{}, fmt.Errorf("%w: %w", codeError(kafka.SASLAuthenticationFailed, "Authenticate", mechanism.Name()), err)
+			err = fmt.Errorf("%w: %w", codeError(kafka.SASLAuthenticationFailed, "Authenticate", mechanism.Name()), err)
+			return time.Time{}, refused(session, &LoginError{err: err})
 		}
 		if err != nil {
 			return time.Time{}, err
 		}
 		answer := res.(*saslauthenticate.Response)
 		if answer.ErrorCode != 0 {
-			return time.Time{}, fmt.Errorf("%w: %s", codeError(kafka.Error(answer.ErrorCode), "Authenticate", mechanism.Name()), answer.ErrorMessage)
+			err := codeError(kafka.Error(answer.ErrorCode), "Authenticate", mechanism.Name())
+			return time.Time{}, refused(session, &LoginError{Cause: answer.ErrorMessage, err: err})
 		}
 		done, next, err := session.Next(ctx, answer.AuthBytes)
 		if err != nil {
@@ -283,8 +287,32 @@ func authenticate(ctx context.Context, wire *protocol.Conn, served served, mecha
 			if answer.SessionLifetimeMs <= 0 {
 				return time.Time{}, nil
 			}
-			return time.Now().Add(time.Duration(answer.SessionLifetimeMs) * time.Millisecond * 8 / 10), nil
+			return sent.Add(time.Duration(answer.SessionLifetimeMs) * time.Millisecond * 8 / 10), nil
 		}
 		state = next
 	}
+}
+
+// LoginError is a login that a broker refused, or for which there was no token.
+type LoginError struct {
+	Cause string // what the broker, or who gives out the tokens, says; "" for nothing
+	err   error
+}
+
+func (e *LoginError) Error() string {
+	text := e.err.Error()
+	if e.Cause == "" || strings.HasSuffix(text, e.Cause) {
+		return text
+	}
+	return text + ": " + e.Cause
+}
+
+func (e *LoginError) Unwrap() error { return e.err }
+
+// refused returns the refusal of a login with what the mechanism knows of it.
+func refused(session sasl.StateMachine, err *LoginError) error {
+	if s, ok := session.(interface{ refused(*LoginError) }); ok {
+		s.refused(err)
+	}
+	return err
 }

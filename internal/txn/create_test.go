@@ -18,14 +18,14 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// refused is what a cluster's policy says of a topic that it does not take.
-type refused struct {
+// policyRefusal is what a cluster's policy says of a topic that it does not take.
+type policyRefusal struct {
 	code    *kerr.Error
 	message string
 }
 
 // underPolicy makes a cluster judge topics before it creates them, or says whether it would.
-func underPolicy(fake *kfake.Cluster, policy func(configs map[string]string, replicas int16) *refused) {
+func underPolicy(fake *kfake.Cluster, policy func(configs map[string]string, replicas int16) *policyRefusal) {
 	fake.ControlKey(kmsg.CreateTopics.Int16(), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		fake.KeepControl()
 		req := kreq.(*kmsg.CreateTopicsRequest)
@@ -61,10 +61,10 @@ func forever(size string) map[string]string {
 // TestTopicIsMadeAsTheClusterAllows has one refusal after the other, in the words of those
 // who are known to refuse, and in none. What is got is the best that is allowed.
 func TestTopicIsMadeAsTheClusterAllows(t *testing.T) {
-	policy := func(message string, wrong func(configs map[string]string, replicas int16) bool) func(map[string]string, int16) *refused {
-		return func(configs map[string]string, replicas int16) *refused {
+	policy := func(message string, wrong func(configs map[string]string, replicas int16) bool) func(map[string]string, int16) *policyRefusal {
+		return func(configs map[string]string, replicas int16) *policyRefusal {
 			if wrong(configs, replicas) {
-				return &refused{kerr.PolicyViolation, message}
+				return &policyRefusal{kerr.PolicyViolation, message}
 			}
 			return nil
 		}
@@ -75,7 +75,7 @@ func TestTopicIsMadeAsTheClusterAllows(t *testing.T) {
 	for name, c := range map[string]struct {
 		replicas int16
 		compact  bool
-		policy   func(configs map[string]string, replicas int16) *refused
+		policy   func(configs map[string]string, replicas int16) *policyRefusal
 		want     map[string]string // of what was asked for, what is there
 		lacks    []string          // configurations that the warning names
 	}{
@@ -110,9 +110,9 @@ func TestTopicIsMadeAsTheClusterAllows(t *testing.T) {
 		// https://docs.aws.amazon.com/msk/latest/developerguide/serverless-config.html
 		"a configuration that nobody may set": {
 			replicas: 3,
-			policy: func(configs map[string]string, _ int16) *refused {
+			policy: func(configs map[string]string, _ int16) *policyRefusal {
 				if configs[configMinInsync] != "" {
-					return &refused{kerr.InvalidConfig, "min.insync.replicas is not configurable"}
+					return &policyRefusal{kerr.InvalidConfig, "min.insync.replicas is not configurable"}
 				}
 				return nil
 			},
@@ -213,17 +213,17 @@ func TestWhatNoClusterMayRefuse(t *testing.T) {
 	const few = "The target replication factor of 3 cannot be reached because only 2 broker(s) are registered."
 	for name, c := range map[string]struct {
 		replicas int16
-		refused  refused
+		refused  policyRefusal
 		retry    bool
 	}{
-		"every topic":                          {0, refused{kerr.PolicyViolation, "no topics on Fridays"}, false},
-		"a name":                               {0, refused{kerr.InvalidTopicException, "not this name"}, false},
-		"more replicas than there are brokers": {3, refused{kerr.InvalidReplicationFactor, few}, false},
-		"replicas that nobody named, while a broker starts": {0, refused{kerr.InvalidReplicationFactor, few}, true},
+		"every topic":                          {0, policyRefusal{kerr.PolicyViolation, "no topics on Fridays"}, false},
+		"a name":                               {0, policyRefusal{kerr.InvalidTopicException, "not this name"}, false},
+		"more replicas than there are brokers": {3, policyRefusal{kerr.InvalidReplicationFactor, few}, false},
+		"replicas that nobody named, while a broker starts": {0, policyRefusal{kerr.InvalidReplicationFactor, few}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fake, _ := fakeKafka(t, 3)
-			underPolicy(fake, func(_ map[string]string, replicas int16) *refused {
+			underPolicy(fake, func(_ map[string]string, replicas int16) *policyRefusal {
 				if c.refused.code == kerr.InvalidReplicationFactor && replicas < 3 {
 					return nil // fewer would do, and would stay when the broker is there
 				}
