@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 		Kafka: Kafka{
 			Brokers:      []string{"kafka-1:9092", "kafka-2:9092"},
 			TopicChanges: "genesys.audit.changes", TopicRaw: "genesys.audit.raw", TopicOffsets: "genesys.audit.offsets",
-			CreateTopics: true, Partitions: 3, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, RecordTime: "publish",
+			CreateTopics: true, Partitions: 3, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, MaxMessageBytes: 8388608, RecordTime: "publish",
 		},
 		Registry: Registry{AutoRegister: true},
 		HTTPAddr: ":8080", ShutdownTimeout: 20 * time.Second,
