@@ -39,6 +39,10 @@ test-race: ## The connector's with the race detector; scenarios and mutants, whi
 test-kafka: ## Test against real Apache Kafka, which is fetched (Java 17, Maven)
 	scripts/test-tagged kafka -timeout $(TIMEOUT) $(FLAGS)
 
+.PHONY: test-matrix
+test-matrix: ## Test against each Apache Kafka since 2.8, which are fetched (Java 17, Maven)
+	scripts/test-tagged matrix -timeout $(TIMEOUT) $(FLAGS)
+
 .PHONY: test-upgrade
 test-upgrade: ## Test that an older version's state is taken over, against real Apache Kafka (the repository's history)
 	scripts/test-tagged upgrade -timeout $(TIMEOUT) $(FLAGS)

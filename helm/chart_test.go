@@ -25,7 +25,7 @@ import (
 var update = flag.Bool("update", false, "copy the alert rules and the dashboard into the chart")
 
 // identifiers are variables that Config treats as secrets, and that a chart's values may hold all the same.
-var identifiers = []string{"GENESYS_CLIENT_ID", "KAFKA_SASL_USERNAME", "SCHEMA_REGISTRY_USERNAME"}
+var identifiers = []string{"GENESYS_CLIENT_ID", "KAFKA_SASL_USERNAME", "SCHEMA_REGISTRY_USERNAME", "KAFKA_SASL_OAUTHBEARER_CLIENT_ID", "SCHEMA_REGISTRY_OAUTH_CLIENT_ID"}
 
 // variable is a field of Config.
 type variable struct {

@@ -144,6 +144,7 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.tellQuotas(ctx)
 	framing, err := a.framing(ctx)
 	if err != nil {
 		return nil, err

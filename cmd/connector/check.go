@@ -128,17 +128,19 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 			Names: a.cfg.Genesys.Names,
 		},
 		Kafka: doctor.Kafka{
-			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName,
+			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName, User: k.user(),
 			Raw: topics[0], Changes: topics[1], Offsets: topics[2], Create: k.CreateTopics, Group: a.cfg.GroupID(),
 			EventTime: k.RecordTime == "event", Reach: a.reach(),
 		},
 		Registry: doctor.Registry{Topic: k.TopicChanges},
 		Replica:  doctor.Replica{URL: replicaURL(a.cfg.HTTPAddr)},
 	}
-	if r := a.cfg.Registry; r.URL != "" {
-		client, err := codec.NewRegistry(codec.RegistryOptions{
-			URL: r.URL, Username: r.Username.Value(), Password: r.Password.Value(), AutoRegister: r.AutoRegister,
-		})
+	if r := a.cfg.Registry; len(r.URLs) > 0 {
+		options, err := r.options(a.log)
+		if err != nil {
+			return nil, err
+		}
+		client, err := codec.NewRegistry(options)
 		if err != nil {
 			return nil, usageError{err}
 		}

@@ -112,7 +112,7 @@ type Kafka struct {
 	CreateTopics bool `env:"KAFKA_CREATE_TOPICS,default=true"`
 	// The partitions of topics that are created. The offsets topic always has one.
 	Partitions int32 `env:"KAFKA_PARTITIONS,default=3" min:"1" max:"10000"`
-	// The replication factor of topics that are created; 0 for the broker's.
+	// The replication factor of topics that are created. Without it they have 3 replicas (and min.insync.replicas=2) where there are three brokers or more.
 	ReplicationFactor int16 `env:"KAFKA_REPLICATION_FACTOR" min:"0" max:"100" unset:"the broker's" example:"3"`
 	// The replicas of one connector share it; one is active, the others stand by. It is also the transactional id. Organisations may share all three topics, each with its own group.
 	Group string `env:"KAFKA_GROUP_ID" is:"group" unset:"genesys-audit-ORG_NAME" example:"genesys-audit-default"`
@@ -120,6 +120,8 @@ type Kafka struct {
 	SessionTimeout time.Duration `env:"KAFKA_SESSION_TIMEOUT,default=10s" min:"1s" max:"30m"`
 	// The compression of record batches.
 	Compression txn.Compression `env:"KAFKA_COMPRESSION,default=lz4" oneof:"none,gzip,snappy,lz4,zstd"`
+	// The max.message.bytes of topics that are created. A cluster that allows less gets what it allows, with a warning that names the limit.
+	MaxMessageBytes int `env:"KAFKA_MAX_MESSAGE_BYTES,default=8388608" min:"65536" max:"67108864"`
 	// What a record's own time is: when it was published, or (`event`) when the event happened, never later than now. `event` is refused where a topic's retention would delete what is to be backfilled.
 	RecordTime string `env:"KAFKA_RECORD_TIME,default=publish" oneof:"publish,event"`
 	TLS        KafkaTLS
@@ -132,10 +134,12 @@ type KafkaTLS struct {
 	Enabled bool `env:"KAFKA_TLS,default=false"`
 	// A PEM file of the authorities that the brokers' certificates are checked against.
 	CAFile string `env:"KAFKA_TLS_CA_FILE" unset:"the system's" example:"/etc/kafka/ca.pem"`
-	// A PEM file with the certificate (and chain) that the connector shows.
+	// A PEM file with the certificate (and chain) that the connector shows, or a PKCS#12 file (`.p12`, `.pfx`) of it and its key. All files are read again at each connection.
 	CertFile string `env:"KAFKA_TLS_CERT_FILE" example:"/etc/kafka/tls.crt"`
-	// A PEM file with that certificate's key.
+	// A PEM file with that certificate's key. None with PKCS#12.
 	KeyFile string `env:"KAFKA_TLS_KEY_FILE" example:"/etc/kafka/tls.key"`
+	// What the key, or the PKCS#12 file, is encrypted with.
+	KeyPassword Secret `env:"KAFKA_TLS_KEY_PASSWORD"`
 }
 
 // KafkaSASL is how the connector logs in to the brokers.
@@ -176,14 +180,37 @@ type KafkaAWS struct {
 
 // Registry is a Confluent-compatible schema registry.
 type Registry struct {
-	// The registry's address. The schema's subject is the changes topic and `-value`.
-	URL string `env:"SCHEMA_REGISTRY_URL" is:"url" unset:"Avro single-object encoding" example:"https://registry:8081"`
+	// The registry's address; several of one registry, separated by commas, are asked in this order until one answers. The schema's subject is the changes topic and `-value`.
+	URLs []string `env:"SCHEMA_REGISTRY_URL" is:"url" unset:"Avro single-object encoding" example:"https://registry:8081"`
 	// The user's name at the registry.
 	Username Secret `env:"SCHEMA_REGISTRY_USERNAME"`
 	// The user's password at the registry.
 	Password Secret `env:"SCHEMA_REGISTRY_PASSWORD"`
 	// Whether a schema that the registry lacks is registered.
 	AutoRegister bool `env:"SCHEMA_REGISTRY_AUTO_REGISTER,default=true"`
+	// A PEM file of the authorities that the registry's certificate is checked against.
+	CAFile string `env:"SCHEMA_REGISTRY_CA_FILE" unset:"the system's" example:"/etc/registry/ca.pem"`
+	// A PEM file with the certificate (and chain) that the connector shows. All files are read again at each connection.
+	CertFile string `env:"SCHEMA_REGISTRY_CERT_FILE" example:"/etc/registry/tls.crt"`
+	// A PEM file with that certificate's key.
+	KeyFile string `env:"SCHEMA_REGISTRY_KEY_FILE" example:"/etc/registry/tls.key"`
+	// A bearer token, instead of a user. One from a file is read again for each request.
+	Token Secret `env:"SCHEMA_REGISTRY_TOKEN"`
+	OAuth RegistryOAuth
+}
+
+// RegistryOAuth is where bearer tokens for the registry come from.
+type RegistryOAuth struct {
+	// The token endpoint of an OIDC provider, which is asked for tokens by the grant of client credentials, instead of a user or a token.
+	Endpoint string `env:"SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL" is:"url" example:"https://idp.example.com/oauth2/token"`
+	// The id of the client there.
+	ClientID Secret `env:"SCHEMA_REGISTRY_OAUTH_CLIENT_ID"`
+	// The secret of the client there.
+	ClientSecret Secret `env:"SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET"`
+	// The scope to ask for; several are separated by spaces.
+	Scope string `env:"SCHEMA_REGISTRY_OAUTH_SCOPE" example:"schema_registry"`
+	// What Confluent Cloud wants to see beside the token, key=value separated by commas: `logicalCluster` is the registry's id, `identityPoolId` that of the pool.
+	Extensions []string `env:"SCHEMA_REGISTRY_OAUTH_EXTENSIONS" is:"registryextension" example:"logicalCluster=lsrc-abc123,identityPoolId=pool-abc1"`
 }
 
 // Evidence is the log that shows tampering.

@@ -144,44 +144,24 @@ func (c *checker) checkTopics() {
 func (c *checker) checkTLS() {
 	k := c.cfg.Kafka
 	if !k.TLS.Enabled && !c.reader.wrong("KAFKA_TLS") {
-		for _, name := range []string{"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE"} {
-			if c.reader.set(name) {
-				c.reader.add(name, "is set, but KAFKA_TLS is false; expected KAFKA_TLS=true, or no file")
+		for _, name := range []string{"KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_TLS_KEY_PASSWORD"} {
+			if c.reader.set(name) && !c.reader.wrong(name) && !c.reader.wrong(name+"_FILE") {
+				c.reader.add(name, "is set, but KAFKA_TLS is false; expected KAFKA_TLS=true, or nothing here")
 			}
 		}
 		return
 	}
-	switch {
-	case k.TLS.CertFile != "":
-		c.need("KAFKA_TLS_KEY_FILE", "the key of the certificate in KAFKA_TLS_CERT_FILE")
-	case k.TLS.KeyFile != "":
-		c.need("KAFKA_TLS_CERT_FILE", "the certificate of the key in KAFKA_TLS_KEY_FILE")
-	}
-	if _, err := k.TLS.authorities(); err != nil {
-		c.reader.add("KAFKA_TLS_CA_FILE", "cannot use %s: %s; expected a PEM file of certificates", quoted(k.TLS.CAFile), reason(err))
-	}
-	if k.TLS.CertFile != "" && k.TLS.KeyFile != "" {
-		if _, err := k.TLS.certificate(); err != nil {
-			c.reader.add("KAFKA_TLS_CERT_FILE", "cannot use %s with %s: %s; expected PEM files of a certificate and its key",
-				quoted(k.TLS.CertFile), quoted(k.TLS.KeyFile), reason(err))
+	if k.TLS.CertFile == "" {
+		for _, name := range []string{"KAFKA_TLS_KEY_FILE", "KAFKA_TLS_KEY_PASSWORD"} {
+			if c.reader.set(name) {
+				c.need("KAFKA_TLS_CERT_FILE", "the certificate that "+name+" is for")
+				break
+			}
 		}
 	}
-}
-
-func (c *checker) checkRegistry() {
-	set := c.reader.set
-	user, password := set("SCHEMA_REGISTRY_USERNAME"), set("SCHEMA_REGISTRY_PASSWORD")
-	if user || password {
-		c.need("SCHEMA_REGISTRY_URL", "the address of the registry that the user or password is for")
-	}
-	if user {
-		c.need("SCHEMA_REGISTRY_PASSWORD", "the password of SCHEMA_REGISTRY_USERNAME")
-	}
-	if password {
-		c.need("SCHEMA_REGISTRY_USERNAME", "the user of SCHEMA_REGISTRY_PASSWORD")
-	}
-	if user && inClear(c.cfg.Registry.URL) {
-		c.warn("SCHEMA_REGISTRY_URL is http: the password crosses the network unencrypted")
+	files := KafkaTLS{Enabled: true, CAFile: k.TLS.CAFile, CertFile: k.TLS.CertFile, KeyFile: k.TLS.KeyFile, KeyPassword: k.TLS.KeyPassword}.Files(nil)
+	for _, fault := range files.Faults() {
+		c.reader.add(fault.Variable, "%s", fault.Text)
 	}
 }
 

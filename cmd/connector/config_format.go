@@ -27,8 +27,10 @@ var formats = map[string]func(string) (string, error){
 	"broker":   func(text string) (string, error) { return parseAddress(text, "host:port", false) },
 
 	"extension": parseExtension,
-	"awsregion": matching(`[a-z]{2,}(-[a-z]+)+-\d{1,2}`, "the code of an AWS region"),
-	"rolearn":   matching(`arn:aws[a-z-]*:iam::\d{12}:role/[\x21-\x7e]+`, "the ARN of an IAM role"),
+	// Other names would be dropped in silence: these are headers.
+	"registryextension": matching(`(logicalCluster|identityPoolId)=[\x21-\x2b\x2d-\x7e]+`, "logicalCluster=ID or identityPoolId=ID"),
+	"awsregion":         matching(`[a-z]{2,}(-[a-z]+)+-\d{1,2}`, "the code of an AWS region"),
+	"rolearn":           matching(`arn:aws[a-z-]*:iam::\d{12}:role/[\x21-\x7e]+`, "the ARN of an IAM role"),
 }
 
 // condition is one of a filter: a key without, a value perhaps with spaces inside.

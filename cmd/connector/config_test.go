@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 		Kafka: Kafka{
 			Brokers:      []string{"kafka-1:9092", "kafka-2:9092"},
 			TopicChanges: "genesys.audit.changes", TopicRaw: "genesys.audit.raw", TopicOffsets: "genesys.audit.offsets",
-			CreateTopics: true, Partitions: 3, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, RecordTime: "publish",
+			CreateTopics: true, Partitions: 3, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, MaxMessageBytes: 8388608, RecordTime: "publish",
 		},
 		Registry: Registry{AutoRegister: true},
 		HTTPAddr: ":8080", ShutdownTimeout: 20 * time.Second,
@@ -118,7 +118,8 @@ func TestSettings(t *testing.T) {
 		{[]string{"KAFKA_CREATE_TOPICS=false"}, func(c Config) any { return c.Kafka.CreateTopics }, false},
 		{[]string{"ORG_NAME=acme"}, func(c Config) any { return c.GroupID() }, "genesys-audit-acme"},
 		{[]string{"KAFKA_GROUP_ID=g"}, func(c Config) any { return c.GroupID() }, "g"},
-		{[]string{"SCHEMA_REGISTRY_URL=http://r:8081/apis/ccompat/v7/"}, func(c Config) any { return c.Registry.URL }, "http://r:8081/apis/ccompat/v7"},
+		{[]string{"SCHEMA_REGISTRY_URL=http://r:8081/apis/ccompat/v7/"}, func(c Config) any { return c.Registry.URLs }, []string{"http://r:8081/apis/ccompat/v7"}},
+		{[]string{"SCHEMA_REGISTRY_URL=https://a:8081/, https://b:8081"}, func(c Config) any { return c.Registry.URLs }, []string{"https://a:8081", "https://b:8081"}},
 		{[]string{"HTTP_ADDR=127.0.0.1:0"}, func(c Config) any { return c.HTTPAddr }, "127.0.0.1:0"},
 		{[]string{"LOG_LEVEL=debug"}, func(c Config) any { return c.Log.Level.String() }, "debug"},
 		{[]string{"GENESYS_CLIENT_SECRET= spaced \n"}, func(c Config) any { return c.Genesys.ClientSecret.Value() }, " spaced "},
@@ -211,7 +212,10 @@ func TestEveryVariableIsWrongInOneGo(t *testing.T) {
 	for _, p := range wrong {
 		named[p.Variable]++
 	}
-	anything["KAFKA_TLS"], anything["KAFKA_TLS_KEY_FILE"] = true, true // named with the certificate
+	anything["KAFKA_TLS"], anything["KAFKA_TLS_KEY_FILE"] = true, true                 // named with the certificate
+	for _, name := range []string{"CA_FILE", "CERT_FILE", "KEY_FILE", "OAUTH_SCOPE"} { // which files are needed depends on the URL
+		anything["SCHEMA_REGISTRY_"+name] = true
+	}
 	// Whether a file is needed, and what may be asked for, depends on the mechanism.
 	anything["KAFKA_SASL_OAUTHBEARER_TOKEN_FILE"], anything["KAFKA_SASL_OAUTHBEARER_SCOPE"] = true, true
 	for _, v := range Variables() {
@@ -241,6 +245,8 @@ func TestWarnings(t *testing.T) {
 		bearer + " KAFKA_TLS=true KAFKA_AWS_ROLE_ARN=arn:aws:iam::123456789012:role/a":                                                                                                         "KAFKA_AWS_ROLE_ARN has no effect with KAFKA_SASL_MECHANISM=OAUTHBEARER; it is for AWS_MSK_IAM",
 		"KAFKA_TLS=true KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p KAFKA_SASL_OAUTHBEARER_SCOPE=s":                                                                 "KAFKA_SASL_OAUTHBEARER_SCOPE has no effect with KAFKA_SASL_MECHANISM=PLAIN; it is for OAUTHBEARER",
 		"KAFKA_TLS=true KAFKA_SASL_MECHANISM=OAUTHBEARER KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL=http://idp/token KAFKA_SASL_OAUTHBEARER_CLIENT_ID=i KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET=s": "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL is http: the client's secret crosses",
+		"SCHEMA_REGISTRY_URL=https://r,http://s SCHEMA_REGISTRY_TOKEN=t":                                                                                                                       "SCHEMA_REGISTRY_URL is http",
+		"SCHEMA_REGISTRY_URL=https://r SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL=http://idp SCHEMA_REGISTRY_OAUTH_CLIENT_ID=i SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET=s":                            "SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL is http",
 		"SCHEMA_REGISTRY_URL=http://r SCHEMA_REGISTRY_USERNAME=u SCHEMA_REGISTRY_PASSWORD=p":                                                                                                   "SCHEMA_REGISTRY_URL is http",
 		"GENESYS_API_URL=http://127.0.0.1:8080 KAFKA_SESSION_TIMEOUT=6s":                                                                                                                       "",
 	}
@@ -309,7 +315,7 @@ func TestContract(t *testing.T) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		promised[name] = value
 	}
-	optional := []string{"GENESYS_API_URL", "GENESYS_LOGIN_URL", "KAFKA_TLS_CA_FILE", "KAFKA_SASL_MECHANISM", "SCHEMA_REGISTRY_URL"}
+	optional := []string{"GENESYS_API_URL", "GENESYS_LOGIN_URL", "KAFKA_TLS_CA_FILE", "KAFKA_SASL_MECHANISM", "SCHEMA_REGISTRY_URL", "SCHEMA_REGISTRY_CA_FILE"}
 	for _, v := range Variables() {
 		got := v.Default
 		if got == "" && !slices.Contains(optional, v.Name) { // those say what their absence means

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,8 +28,7 @@ import (
 // partition, whichever the topic has, for its records must stay in order.
 func (c Config) evidenceTopic() txn.TopicSpec {
 	return txn.TopicSpec{
-		Name: c.Evidence.Topic, Partitions: 1, ReplicationFactor: c.Kafka.ReplicationFactor,
-		Configs: map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes)},
+		Name: c.Evidence.Topic, Partitions: 1, ReplicationFactor: c.Kafka.ReplicationFactor, Configs: c.Kafka.forever(),
 	}
 }
 

@@ -164,7 +164,7 @@ func authorities(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--tsa-ca: %s: %w", quoted(path), errNoCertificate)
+		return nil, fmt.Errorf("--tsa-ca: %s: there is no certificate in it; expected PEM", quoted(path))
 	}
 	return pool, nil
 }

@@ -14,33 +14,37 @@ import (
 	"genesys-audit-connector/internal/txn"
 )
 
-// maxMessageBytes is what topics that the connector creates take: ten times the
-// broker's default, since one audit event may hold a whole configuration object.
-const maxMessageBytes = 10 << 20
-
 func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*txn.Cluster, error) {
-	tls, err := k.TLS.Client()
-	if err != nil {
-		return nil, usageError{err}
+	config := txn.Config{
+		Brokers: k.Brokers, SASL: k.SASL.Mechanism(log), ClientID: "genesys-audit-connector", Logger: log, Report: report,
 	}
-	return txn.Dial(txn.Config{
-		Brokers: k.Brokers, TLS: tls, SASL: k.SASL.Mechanism(log), ClientID: "genesys-audit-connector", Logger: log,
-		Report: report,
-	}), nil
+	files := k.TLS.Files(func(err error) { log.Warn("TLS file cannot be used", zap.Error(err)) })
+	if files != nil {
+		if _, err := files.Config(); err != nil { // what it holds now is what a rotation falls back on
+			return nil, usageError{err}
+		}
+		config.TLS = files.Config
+	}
+	return txn.Dial(config), nil
 }
 
 // topics are the three topics as they should be: raw, changes, offsets.
 func (k Kafka) topics() []txn.TopicSpec {
-	forever := map[string]string{"retention.ms": "-1", "max.message.bytes": strconv.Itoa(maxMessageBytes)}
+	forever := k.forever()
 	return []txn.TopicSpec{
 		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{
 			Name: k.TopicOffsets, Partitions: 1, ReplicationFactor: k.ReplicationFactor,
-			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(maxMessageBytes)},
+			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)},
 			RequireCompacted: true, RequirePartitions: true,
 		},
 	}
+}
+
+// forever is the configuration of a topic that keeps everything.
+func (k Kafka) forever() map[string]string {
+	return map[string]string{"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)}
 }
 
 // ensureTopics makes the topics that are missing and judges those that are
@@ -54,11 +58,20 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range topics {
+		for _, w := range t.Weaknesses() {
+			a.log.Warn("topic is less durable than the cluster allows", zap.String("topic", t.Name), zap.Stringer("fault", w), zap.String("hint", w.Cure))
+		}
+	}
 	for _, t := range topics[:2] {
 		if err := a.cfg.fitsRecordTime(t, a.reach()); err != nil {
 			return nil, usageError{err}
 		}
-		if t.Created || t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
+		if t.AppendTime && a.cfg.Kafka.RecordTime == "event" {
+			a.log.Warn("KAFKA_RECORD_TIME=event has no effect on a topic whose records the broker stamps",
+				zap.String("topic", t.Name), zap.String("hint", "set message.timestamp.type=CreateTime, or KAFKA_RECORD_TIME=publish"))
+		}
+		if t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
 			continue // it keeps everything, or does not say
 		}
 		kept := time.Duration(t.RetentionMs) * time.Millisecond
@@ -67,10 +80,36 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 				"KAFKA_RECORD_TIME: with event, topic %s (retention.ms=%d) deletes records of events older than %s as soon as they are written, and %s are to be read; set it to publish, or the topic's retention.ms to -1",
 				t.Name, t.RetentionMs, kept, back)}
 		}
+		if t.Created {
+			continue // that it is not kept for ever was said when it was created
+		}
 		a.log.Warn("a topic forgets events after its retention; an audit trail is usually kept for ever",
 			zap.String("topic", t.Name), zap.Duration("retention", kept), zap.String("hint", "set retention.ms=-1"))
 	}
 	return topics, nil
+}
+
+// tellQuotas logs what limits brokers set to this client, where they tell.
+func (a *app) tellQuotas(ctx context.Context) {
+	quotas, err := a.cluster.Quotas(ctx, a.cfg.Kafka.user())
+	if err != nil {
+		a.log.Debug("client quotas are not known", zap.Error(err))
+	}
+	for _, q := range quotas {
+		a.log.Warn("a quota of the brokers limits the connector; beyond it they make it wait",
+			zap.String("quota", q.Key), zap.Float64("value", q.Value), zap.String("hint", q.Cure()))
+	}
+}
+
+// user is who brokers take this client for; "" where only they know.
+func (k Kafka) user() string {
+	switch {
+	case k.SASL.Username.IsSet():
+		return k.SASL.Username.Value()
+	case k.SASL.MechanismName == "" && k.TLS.CertFile == "":
+		return "ANONYMOUS" // KafkaPrincipal.ANONYMOUS
+	}
+	return ""
 }
 
 // fitsRecordTime returns an error where events are to be written under their own time and the

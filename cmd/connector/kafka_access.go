@@ -1,15 +1,11 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-)
 
-var errNoCertificate = errors.New("there is no certificate in it")
+	"genesys-audit-connector/internal/tlsfile"
+)
 
 // reason is why a file cannot be used, without the path that the message has already.
 func reason(err error) string {
@@ -19,44 +15,12 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// Client is the configuration of TLS connections to the brokers, nil where
-// there is no TLS. The connector's own certificate is read again for every
-// connection, so that a renewed one is taken; a changed CA file needs a restart.
-func (t KafkaTLS) Client() (*tls.Config, error) {
+// Files are those of TLS connections to the brokers, nil where there is no TLS.
+func (t KafkaTLS) Files(warn func(error)) *tlsfile.Files {
 	if !t.Enabled {
-		return nil, nil
+		return nil
 	}
-	authorities, err := t.authorities()
-	if err != nil {
-		return nil, fmt.Errorf("KAFKA_TLS_CA_FILE: %w", err)
+	return &tlsfile.Files{
+		Prefix: "KAFKA_TLS_", CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile, Password: t.KeyPassword.Value, Warn: warn,
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
-	if t.CertFile != "" {
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.certificate() }
-	}
-	return cfg, nil
-}
-
-// authorities is nil for those of the system.
-func (t KafkaTLS) authorities() (*x509.CertPool, error) {
-	if t.CAFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(t.CAFile)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errNoCertificate
-	}
-	return pool, nil
-}
-
-func (t KafkaTLS) certificate() (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	return &pair, nil
 }

@@ -24,7 +24,7 @@ func writeCertificate(t *testing.T, dir, name string) (cert, key string) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
@@ -47,35 +47,39 @@ func TestTLS(t *testing.T) {
 	serverCert, serverKey := writeCertificate(t, t.TempDir(), "server")
 	own := t.TempDir()
 	cert, key := writeCertificate(t, own, "first")
-	client, err := load(t, "KAFKA_TLS=true", "KAFKA_TLS_CA_FILE="+serverCert, "KAFKA_TLS_CERT_FILE="+cert, "KAFKA_TLS_KEY_FILE="+key).Kafka.TLS.Client()
-	if err != nil {
-		t.Fatal(err)
+	files := load(t, "KAFKA_TLS=true", "KAFKA_TLS_CA_FILE="+serverCert, "KAFKA_TLS_CERT_FILE="+cert, "KAFKA_TLS_KEY_FILE="+key).Kafka.TLS.Files(nil)
+	client := func() *tls.Config {
+		config, err := files.Config()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return config
 	}
 	pair, err := tls.LoadX509KeyPair(serverCert, serverKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert}
-	if got := handshake(t, client, server); got != "first" {
+	if got := handshake(t, client(), server); got != "first" {
 		t.Errorf("the server saw %q", got)
 	}
 	writeCertificate(t, own, "second")
-	if got := handshake(t, client, server); got != "second" {
+	if got := handshake(t, client(), server); got != "second" {
 		t.Errorf("the server saw %q after the certificate was renewed", got)
 	}
-	if client.MinVersion != tls.VersionTLS12 {
-		t.Errorf("TLS from version %x", client.MinVersion)
+	if got := client().MinVersion; got != tls.VersionTLS12 {
+		t.Errorf("TLS from version %x", got)
 	}
 
-	system, err := load(t, "KAFKA_TLS=true").Kafka.TLS.Client()
+	system, err := load(t, "KAFKA_TLS=true").Kafka.TLS.Files(nil).Config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := handshake(t, system, server); !strings.Contains(got, "certificate") {
 		t.Errorf("a server that nobody vouches for: %q", got)
 	}
-	if none, err := load(t).Kafka.TLS.Client(); none != nil || err != nil {
-		t.Errorf("without TLS: %v, %v", none, err)
+	if none := load(t).Kafka.TLS.Files(nil); none != nil {
+		t.Errorf("without TLS: %v", none)
 	}
 }
 

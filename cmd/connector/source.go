@@ -78,14 +78,17 @@ func (t tokenStore) Save(ctx context.Context, sealed []byte) error {
 // there is a registry, nil for single-object encoding where there is none.
 func (a *app) framing(ctx context.Context) ([]byte, error) {
 	c := a.cfg.Registry
-	if c.URL == "" {
+	if len(c.URLs) == 0 {
 		return nil, nil
 	}
+	options, err := c.options(a.log)
+	if err != nil {
+		return nil, err
+	}
 	var id int
-	err := a.untilDone(ctx, health.Subject{Kind: health.Registry, Op: "schema registry"}, func() error {
-		registry, err := codec.NewRegistry(codec.RegistryOptions{
-			URL: c.URL, Username: c.Username.Value(), Password: c.Password.Value(), AutoRegister: c.AutoRegister,
-		})
+	err = a.untilDone(ctx, health.Subject{Kind: health.Registry, Op: "schema registry"}, func() error {
+		options.Username, options.Password = c.Username.Value(), c.Password.Value() // as they are by now
+		registry, err := codec.NewRegistry(options)
 		if err != nil {
 			return usageError{err}
 		}

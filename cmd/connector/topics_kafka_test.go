@@ -73,11 +73,11 @@ func testTopics(t *testing.T, kafka *kafkatest.Cluster) {
 		s.world.Org.Emit(10)
 		s.start()
 		s.published(30 * time.Second)
-		ten := strconv.Itoa(10 << 20)
-		forever := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "max.message.bytes": ten}
+		size := strconv.Itoa(8 << 20)
+		forever := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": size}
 		expectTopic(t, admin, s.env["KAFKA_TOPIC_RAW"], 3, forever)
 		expectTopic(t, admin, s.env["KAFKA_TOPIC_CHANGES"], 3, forever)
-		expectTopic(t, admin, s.env["KAFKA_TOPIC_OFFSETS"], 1, map[string]string{"cleanup.policy": "compact", "max.message.bytes": ten})
+		expectTopic(t, admin, s.env["KAFKA_TOPIC_OFFSETS"], 1, map[string]string{"cleanup.policy": "compact", "max.message.bytes": size})
 	})
 	t.Run("less retention is a warning", func(t *testing.T) {
 		o := unlimited()

@@ -14,6 +14,7 @@ package consumer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -138,11 +139,15 @@ func newConsumer(config Config, handle Handler) (*consumer, error) {
 	if err != nil {
 		return nil, err
 	}
+	var secured func() (*tls.Config, error)
+	if dialer.TLS != nil {
+		secured = func() (*tls.Config, error) { return dialer.TLS, nil }
+	}
 	return &consumer{
 		Config: config, dialer: dialer, handle: handle,
 		log: config.Log.With(zap.String("group", config.GroupID)),
 		cluster: txn.Dial(txn.Config{
-			Brokers: config.Brokers, TLS: dialer.TLS, SASL: dialer.SASLMechanism, ClientID: config.GroupID, Logger: config.Log,
+			Brokers: config.Brokers, TLS: secured, SASL: dialer.SASLMechanism, ClientID: config.GroupID, Logger: config.Log,
 		}),
 	}, nil
 }

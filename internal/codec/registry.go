@@ -1,7 +1,9 @@
 package codec
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,11 +12,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/sr"
 
+	"genesys-audit-connector/internal/oauth"
 	"genesys-audit-connector/schemas"
 )
 
@@ -52,10 +57,21 @@ func (e *RegistryError) Error() string {
 
 func (e *RegistryError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
+// Tokens gives out the bearer tokens of one login, as oauth.Client does.
+type Tokens interface {
+	Token(context.Context) (oauth.Token, error)
+	// Refused is told of a token that the registry does not take.
+	Refused(value string) bool
+}
+
 // RegistryOptions say where a registry is and how it is used.
 type RegistryOptions struct {
+	// URL is its address; or several of one registry, by commas: one that is not
+	// reached, or whose registry is down, is passed over for the next.
 	URL                string
 	Username, Password string
+	Tokens             Tokens            // instead of a user
+	Headers            map[string]string // that go with each request
 	// AutoRegister registers the schema; without it, it must be there.
 	AutoRegister bool
 	// Timeout bounds one request; 0 means 10 s.
@@ -66,55 +82,79 @@ type RegistryOptions struct {
 
 // Registry is a client of a Confluent-compatible schema registry.
 type Registry struct {
-	client       *sr.Client
-	autoRegister bool
+	client  *sr.Client
+	options RegistryOptions
+
+	token atomic.Pointer[string] // that was sent last
 }
 
 const (
 	registryAnswerBytes = 1 << 20 // more than any answer that is read here takes
 	longestRefusal      = 500     // bytes of it that are told
+	mostVersions        = 100     // of a subject that are compared, newest first
 )
 
 // NewRegistry makes a client. It contacts nothing; it fails on a URL that is none.
 func NewRegistry(o RegistryOptions) (*Registry, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, errors.New("schema registry: its URL is not http://HOST or https://HOST")
-	}
-	user, password := o.Username, o.Password
-	if u.User != nil { // out of the URL, which errors quote
-		if user == "" {
-			user = u.User.Username()
-			password, _ = u.User.Password()
+	var urls []string
+	for text := range strings.SplitSeq(o.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return nil, errors.New("schema registry: its URL is not http://HOST or https://HOST")
 		}
-		u.User = nil
+		if u.User != nil && o.Username == "" {
+			o.Username = u.User.Username()
+			o.Password, _ = u.User.Password()
+		}
+		u.User = nil // errors quote the URL
+		urls = append(urls, strings.TrimRight(u.String(), "/"))
 	}
-	timeout, transport := o.Timeout, o.Transport
-	if timeout == 0 {
-		timeout = 10 * time.Second
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
 	}
-	if transport == nil {
-		transport = http.DefaultTransport
+	if o.Transport == nil {
+		o.Transport = http.DefaultTransport
 	}
-	opts := []sr.ClientOpt{
-		sr.URLs(strings.TrimRight(u.String(), "/")),
+	o.Transport = limitedAnswers{o.Transport}
+	if len(urls) > 1 {
+		o.Transport = passedOver{o.Transport}
+	}
+	r := &Registry{options: o}
+	var err error
+	r.client, err = sr.NewClient(
+		sr.URLs(urls...),
 		sr.UserAgent("genesys-audit-connector"),
-		sr.HTTPClient(&http.Client{Timeout: timeout, Transport: limitedAnswers{transport}}),
-	}
-	if user != "" || password != "" {
-		opts = append(opts, sr.BasicAuth(user, password))
-	}
-	client, err := sr.NewClient(opts...)
+		sr.HTTPClient(&http.Client{Timeout: o.Timeout, Transport: o.Transport}),
+		sr.PreReq(r.authorize),
+	)
 	if err != nil {
 		return nil, fmt.Errorf("schema registry: %w", err)
 	}
-	return &Registry{client: client, autoRegister: o.AutoRegister}, nil
+	return r, nil
+}
+
+// authorize adds to a request what the registry wants to see.
+func (r *Registry) authorize(req *http.Request) error {
+	o := r.options
+	for name, value := range o.Headers {
+		req.Header.Set(name, value)
+	}
+	switch {
+	case o.Tokens != nil:
+		token, err := o.Tokens.Token(req.Context())
+		if err != nil {
+			return err
+		}
+		r.token.Store(&token.Value)
+		req.Header.Set("Authorization", "Bearer "+token.Value)
+	case o.Username != "" || o.Password != "":
+		req.SetBasicAuth(o.Username, o.Password)
+	}
+	return nil
 }
 
 // Subject is the name that the values of a topic have in the registry.
 func Subject(topic string) string { return topic + "-value" }
-
-func schema() sr.Schema { return avro(schemas.ConfigurationChange) }
 
 func avro(text string) sr.Schema { return sr.Schema{Schema: text, Type: sr.TypeAvro} }
 
@@ -123,12 +163,48 @@ func avro(text string) sr.Schema { return sr.Schema{Schema: text, Type: sr.TypeA
 // schema has the same id. Its errors are *RegistryError.
 func (r *Registry) SchemaID(ctx context.Context, topic string) (int, error) {
 	subject := Subject(topic)
-	if r.autoRegister {
-		id, err := r.client.RegisterSchema(ctx, subject, schema(), -1, -1)
-		return usableSchemaID(subject, id, err)
+	id, err := r.find(ctx, subject, schemas.ConfigurationChange)
+	if err == nil || !r.options.AutoRegister || errors.Is(err, ErrRegistryUnreachable) {
+		return id, err
 	}
-	found, err := r.client.LookupSchema(ctx, subject, schema())
-	return usableSchemaID(subject, found.ID, err)
+	id, err = r.client.RegisterSchema(normalised(ctx), subject, avro(schemas.ConfigurationChange), -1, -1)
+	return r.usableID(subject, id, err)
+}
+
+// normalised makes registries compare what a schema means, those that can; others pass over
+// the parameter.
+func normalised(ctx context.Context) context.Context { return sr.WithParams(ctx, sr.Normalize) }
+
+// find returns the id that the subject has the schema under, in whatever spelling.
+func (r *Registry) find(ctx context.Context, subject, schema string) (int, error) {
+	found, err := r.client.LookupSchema(normalised(ctx), subject, avro(schema))
+	id, err := r.usableID(subject, found.ID, err)
+	const schemaNotFound = 40403 // where the subject is there
+	var refusal *sr.ResponseError
+	if !errors.As(err, &refusal) || refusal.ErrorCode != schemaNotFound {
+		return id, err
+	}
+	if other, ok := r.inOtherSpelling(ctx, subject, schema); ok {
+		return other, nil
+	}
+	return id, err
+}
+
+// inOtherSpelling compares the schema with those of the subject, for registries that do not
+// know the parameter (Confluent's before 7.0, franz-go's).
+func (r *Registry) inOtherSpelling(ctx context.Context, subject, schema string) (id int, ok bool) {
+	versions, err := r.client.SubjectVersions(ctx, subject)
+	if err != nil {
+		return 0, false
+	}
+	slices.Reverse(versions)
+	for _, v := range versions[:min(len(versions), mostVersions)] {
+		had, err := r.client.SchemaByVersion(ctx, subject, v)
+		if err == nil && had.Type == sr.TypeAvro && had.ID > 0 && had.ID <= math.MaxInt32 && sameSchema(had.Schema.Schema, schema) {
+			return had.ID, true
+		}
+	}
+	return 0, false
 }
 
 // Framings are what the values of a topic begin with, for NewDecoder: with the
@@ -146,8 +222,7 @@ func (r *Registry) Framings(ctx context.Context, topic string) (framing []byte, 
 	subject := Subject(topic)
 	older = make([][]byte, len(released))
 	for i, text := range released {
-		found, err := r.client.LookupSchema(ctx, subject, avro(text))
-		was, err := usableSchemaID(subject, found.ID, err)
+		was, err := r.find(ctx, subject, text)
 		switch {
 		case err == nil:
 			older[i] = ConfluentFraming(was)
@@ -158,14 +233,14 @@ func (r *Registry) Framings(ctx context.Context, topic string) (framing []byte, 
 	return ConfluentFraming(id), older, nil
 }
 
-// usableSchemaID refuses an answer without an id: whatever sent it, consumers
-// could not decode what was written under it.
-func usableSchemaID(subject string, id int, err error) (int, error) {
+// usableID refuses an answer without an id: whatever sent it, consumers could not
+// decode what was written under it.
+func (r *Registry) usableID(subject string, id int, err error) (int, error) {
 	if err == nil && (id <= 0 || id > math.MaxInt32) {
 		err = fmt.Errorf("its answer has no usable schema id, but %d", id)
 	}
 	if err != nil {
-		return 0, registryError(subject, err)
+		return 0, r.error(subject, err)
 	}
 	return id, nil
 }
@@ -174,14 +249,14 @@ func usableSchemaID(subject string, id int, err error) (int, error) {
 // the schema, or has it already. Its errors are *RegistryError.
 func (r *Registry) Compatible(ctx context.Context, topic string) error {
 	subject := Subject(topic)
-	if !r.autoRegister {
+	if !r.options.AutoRegister {
 		_, err := r.SchemaID(ctx, topic)
 		return err
 	}
 	const latest = -1
-	answer, err := r.client.CheckCompatibility(ctx, subject, latest, schema())
+	answer, err := r.client.CheckCompatibility(ctx, subject, latest, avro(schemas.ConfigurationChange))
 	if err != nil {
-		err = registryError(subject, err)
+		err = r.error(subject, err)
 		if errors.Is(err, ErrSchemaUnknown) {
 			return nil // nothing there that it could be incompatible with
 		}
@@ -199,23 +274,38 @@ func (r *Registry) Compatible(ctx context.Context, topic string) error {
 
 var cures = map[error]string{
 	ErrRegistryUnreachable: "check SCHEMA_REGISTRY_URL and that the registry runs; it is asked again",
-	ErrRegistryDenied:      "check SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD, and what that user may do with the subject",
+	ErrRegistryDenied:      "check the login (SCHEMA_REGISTRY_USERNAME and _PASSWORD, _TOKEN, _OAUTH_… or _CERT_FILE), and what it may do with the subject",
 	ErrSchemaIncompatible:  "the subject has another schema: use another KAFKA_TOPIC_CHANGES, or compare both with `connector schema`",
 	ErrSchemaUnknown:       "register what `connector schema` prints under the subject, or set SCHEMA_REGISTRY_AUTO_REGISTER=true",
 	ErrRegistryRefused:     "see what the registry says",
 }
 
-// registryError sorts an error of the client by the answer's status.
+// error sorts an error of the client by the answer's status.
 // https://docs.confluent.io/platform/current/schema-registry/develop/api.html#errors
-func registryError(subject string, err error) error {
+func (r *Registry) error(subject string, err error) error {
 	kind := ErrRegistryRefused
+	cure := ""
+	var endpoint *oauth.Error
+	var unverified *tls.CertificateVerificationError
+	var down *downError
 	var refusal *sr.ResponseError
 	var syntax *json.SyntaxError
 	var mistyped *json.UnmarshalTypeError
 	var dropped net.Error
 	switch {
+	case errors.Is(err, oauth.ErrRefused):
+		kind = ErrRegistryDenied
+	case errors.As(err, &unverified):
+		kind, cure = ErrRegistryUnreachable, "check SCHEMA_REGISTRY_CA_FILE, and that the certificate is for the host in SCHEMA_REGISTRY_URL"
+	case errors.As(err, &endpoint):
+		kind, cure = ErrRegistryUnreachable, "check SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL and that it is reached; it is asked again"
+	case errors.As(err, &down):
+		kind = ErrRegistryUnreachable
 	case errors.As(err, &refusal):
 		kind = statusError(refusal.StatusCode)
+		if token := r.token.Load(); token != nil && refusal.StatusCode == http.StatusUnauthorized {
+			r.options.Tokens.Refused(*token) // who asks again comes with another, if there is one
+		}
 		if kind == ErrSchemaUnknown && refusal.ErrorCode == 0 {
 			kind = ErrRegistryUnreachable // a web server that knows no registry: one would say what it does not find
 		}
@@ -227,7 +317,7 @@ func registryError(subject string, err error) error {
 	case errors.As(err, &dropped), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
 		kind = ErrRegistryUnreachable
 	}
-	return &RegistryError{subject, kind, cures[kind], err}
+	return &RegistryError{subject, kind, cmp.Or(cure, cures[kind]), err}
 }
 
 func statusError(status int) error {
@@ -242,6 +332,27 @@ func statusError(status int) error {
 		return ErrRegistryUnreachable
 	}
 	return ErrRegistryRefused
+}
+
+// passedOver makes errors of answers that say "not here, not now", for the client goes on to
+// the next address after an error alone.
+type passedOver struct{ http.RoundTripper }
+
+type downError struct{ status string }
+
+func (e *downError) Error() string { return "it answers " + e.status }
+
+func (p passedOver) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := p.RoundTripper.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		_ = resp.Body.Close()
+		return nil, &downError{resp.Status}
+	}
+	return resp, nil
 }
 
 // limitedAnswers cuts answers that are too long, so that a wrong server costs

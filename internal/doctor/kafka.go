@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -26,6 +27,7 @@ type Kafka struct {
 	Cluster               *txn.Cluster
 	TLS                   bool
 	Mechanism             string // of SASL; "" where there is none
+	User                  string // that brokers know this client as; "" where that is not known
 	Raw, Changes, Offsets txn.TopicSpec
 	Create                bool   // topics that do not exist are created
 	Group                 string // the consumer group and the transactional id
@@ -40,6 +42,7 @@ const (
 	nameSASL          = "SASL"
 	nameGroup         = "group"
 	nameTransactional = "transactional id"
+	nameQuotas        = "quotas"
 )
 
 func (k Kafka) examine(e examination) {
@@ -56,7 +59,7 @@ func (k Kafka) examine(e examination) {
 		for _, t := range topics {
 			e.skip("no broker can be asked", t.name)
 		}
-		e.skip("no broker can be asked", nameGroup, nameTransactional)
+		e.skip("no broker can be asked", nameGroup, nameTransactional, nameQuotas)
 		return
 	}
 	for _, t := range topics {
@@ -68,6 +71,7 @@ func (k Kafka) examine(e examination) {
 	e.look(nameTransactional, rightTime, func(ctx context.Context, f *finding) {
 		k.mayUse(ctx, f, k.Cluster.MayTransact(ctx, k.Group, k.Offsets.Name), txn.OpWrite, "transactional id", "nothing is published")
 	})
+	k.examineQuotas(e)
 }
 
 // examineBrokers reports whether at least one broker takes requests.
@@ -95,6 +99,7 @@ func (k Kafka) examineBrokers(e examination) (usable bool) {
 			if !slices.Contains(reached, b.Addr) {
 				unreached(ctx, f, b, len(reached) > 0)
 			}
+			k.unserved(f, b)
 		}
 	})
 	if !usable && refused == nil {
@@ -217,7 +222,7 @@ func (k Kafka) topic(ctx context.Context, f *finding, spec txn.TopicSpec, wanted
 	if exists || rights != 0 { // else nothing may be known of it
 		k.shape(ctx, f, spec, exists)
 	} else if k.Create {
-		k.mayCreate(ctx, f, spec)
+		k.mayCreate(ctx, f, spec, false)
 	}
 	if !rights.Told() {
 		f.warn("the broker does not tell which rights there are", "")
@@ -233,9 +238,7 @@ func (k Kafka) topic(ctx context.Context, f *finding, spec txn.TopicSpec, wanted
 // shape looks at what a topic is like, or would become.
 func (k Kafka) shape(ctx context.Context, f *finding, spec txn.TopicSpec, exists bool) {
 	if !exists && k.Create {
-		if k.mayCreate(ctx, f, spec) {
-			f.ok(fmt.Sprintf("%s does not exist and will be created, partitions: %d", spec.Name, spec.Partitions))
-		}
+		k.mayCreate(ctx, f, spec, true)
 		return
 	}
 	topics, err := k.Cluster.EnsureTopics(ctx, []txn.TopicSpec{spec}, false)
@@ -247,6 +250,7 @@ func (k Kafka) shape(ctx context.Context, f *finding, spec txn.TopicSpec, exists
 		f.fail(fmt.Sprintf("%s: %v", spec.Name, innermost(ctx, err)), "this may pass: look again later")
 	default:
 		k.configuration(f, topics[0])
+		k.durability(f, topics[0])
 	}
 }
 
@@ -270,8 +274,9 @@ func (k Kafka) configuration(f *finding, t txn.Topic) {
 		f.fail(fmt.Sprintf("with KAFKA_RECORD_TIME=event it refuses events that are older than %s (%s), and events of %s are to be read", days(limit.Most), limit.Config, days(k.Reach.Round(time.Hour))),
 			"set KAFKA_RECORD_TIME=publish, or: "+alter+limit.Config+"=9223372036854775807")
 	}
+	wanted := cmp.Or(k.Raw.Configs["max.message.bytes"], "8388608")
 	if t.MaxMessageBytes > 0 && t.MaxMessageBytes < brokerDefault {
-		f.warn("it takes only small records; an event that is larger is a gap until it does", alter+"max.message.bytes=10485760")
+		f.warn("it takes only small records; an event that is larger is a gap until it does", alter+"max.message.bytes="+wanted)
 	}
 }
 
@@ -288,21 +293,26 @@ func kept(t txn.Topic) string {
 	return "kept for " + days(time.Duration(t.RetentionMs)*time.Millisecond)
 }
 
-func (k Kafka) mayCreate(ctx context.Context, f *finding, spec txn.TopicSpec) bool {
-	err := k.Cluster.MayCreate(ctx, spec)
+func (k Kafka) mayCreate(ctx context.Context, f *finding, spec txn.TopicSpec, announce bool) {
+	shortfalls, err := k.Cluster.MayCreate(ctx, spec)
+	command := k.Cluster.Suggest(ctx, spec).Command()
 	var refused *txn.TopicError
 	switch {
 	case err == nil:
-		return true
+		if announce {
+			f.ok(fmt.Sprintf("%s does not exist and will be created, partitions: %d", spec.Name, spec.Partitions))
+		}
+		for _, s := range shortfalls {
+			f.warn("the cluster allows less: "+s.String(), "have whoever runs the cluster allow it, or create the topic: "+command)
+		}
 	case errors.Is(err, txn.ErrUnauthorized):
 		f.fail(fmt.Sprintf("lacks Create on topic %s (wanted while it does not exist)", spec.Name),
-			grant("Create", "topic", spec.Name)+", or create it: "+spec.Command())
+			grant("Create", "topic", spec.Name)+", or create it: "+command)
 	case errors.As(err, &refused):
-		f.fail(fmt.Sprintf("%s %s: %s", refused.Topic, refused.Fault, refused.Cure), "mend that, or create it: "+spec.Command())
+		f.fail(fmt.Sprintf("%s %s: %s", refused.Topic, refused.Fault, refused.Cure), "mend that, or create it: "+command)
 	default:
 		f.fail(fmt.Sprintf("%s: %v", spec.Name, innermost(ctx, err)), "this may pass: look again later")
 	}
-	return false
 }
 
 // mayUse tells of the right to use the group's name as one thing or the other.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -48,11 +49,10 @@ type ward struct {
 type topicLike struct {
 	partitions int32
 	configs    map[string]string
+	replicas   int16 // 0: the brokers' default
 }
 
 func newWard(t *testing.T) *ward {
-	forever := map[string]string{"retention.ms": "-1", "max.message.bytes": "10485760"}
-	compact := map[string]string{"cleanup.policy": "compact", "max.message.bytes": "10485760"}
 	w := &ward{
 		T: t,
 		world: sandbox.ServerOptions{
@@ -68,8 +68,8 @@ func newWard(t *testing.T) *ward {
 			Create:  true, Group: group, Mechanism: "PLAIN", Reach: day,
 		},
 		dial:  txn.Config{SASL: plain.Mechanism{Username: "u", Password: canary}, DialTimeout: time.Second, RequestTimeout: 3 * time.Second},
-		exist: map[string]topicLike{raw: {3, forever}, changes: {3, forever}, offsets: {1, compact}},
-		acls:  rights(),
+		exist: map[string]topicLike{raw: {3, forever, 0}, changes: {3, forever, 0}, offsets: {1, compact, 0}},
+		acls:  append(rights(), mayReadQuotas),
 	}
 	w.schema = srfake.New()
 	t.Cleanup(w.schema.Close)
@@ -91,6 +91,12 @@ func rights() []kfake.ACL {
 		}
 	}
 	return all
+}
+
+// mayReadQuotas is a right that may be missing.
+var mayReadQuotas = kfake.ACL{
+	Resource: kmsg.ACLResourceTypeCluster, Name: "kafka-cluster", Operation: kmsg.ACLOperationDescribeConfigs,
+	Pattern: kmsg.ACLResourcePatternTypeLiteral, Allow: true,
 }
 
 // admit brings everything up.
@@ -152,7 +158,9 @@ func (w *ward) makeTopics() {
 	admin := txn.Dial(config)
 	defer admin.Close()
 	for name, like := range w.exist {
-		spec := txn.TopicSpec{Name: name, Partitions: like.partitions, Configs: like.configs}
+		configs := map[string]string{"min.insync.replicas": "2"} // there are two brokers
+		maps.Copy(configs, like.configs)
+		spec := txn.TopicSpec{Name: name, Partitions: like.partitions, ReplicationFactor: like.replicas, Configs: configs}
 		if _, err := admin.EnsureTopics(w.Context(), []txn.TopicSpec{spec}, true); err != nil {
 			w.Fatal(err)
 		}

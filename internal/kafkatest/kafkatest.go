@@ -20,6 +20,7 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -36,10 +37,13 @@ const startTimeout = 90 * time.Second
 
 // Options describe a cluster.
 type Options struct {
-	Nodes      int               // 1 (default) or 3
+	Version    string            // of Apache Kafka, one of Versions; "" is the newest
+	Nodes      int               // 1 (default) or 3, which older versions do not take
 	Properties map[string]string // set on every node, over the defaults
 	Proxy      bool              // clients are told to connect through Cluster.Proxy
 	Users      map[string]string // passwords by name, for SecureBrokers
+	IPv6       bool              // there is IPv6Brokers, for Users
+	Java       []string          // source files whose classes the nodes are to find, such as a policy
 	Issuer     *Issuer           // of tokens, for SecureBrokers instead of Users
 }
 
@@ -47,14 +51,17 @@ type Options struct {
 type Cluster struct {
 	Proxy *Proxy // nil unless asked for
 
-	tb    testing.TB
-	nodes []*node
+	tb     testing.TB
+	nodes  []*node
+	keeper *zooKeeper // nil where the nodes do without
+	ca     string     // a file of who signed the certificates for IPv6Brokers
 }
 
 // Start starts a cluster and waits until every node answers. It is stopped when the test ends.
 func Start(tb testing.TB, options Options) *Cluster {
 	tb.Helper()
-	lib := jars(tb)
+	lib := jars(tb, options.Version)
+	classes := compile(tb, lib, options.Java)
 	if options.Nodes == 0 {
 		options.Nodes = 1
 	}
@@ -63,13 +70,23 @@ func Start(tb testing.TB, options Options) *Cluster {
 		c.Proxy = NewProxy(tb)
 	}
 	c.configure(options, lib)
+	for _, n := range c.nodes {
+		n.classes = classes
+	}
 	tb.Cleanup(func() {
 		for _, n := range c.nodes {
 			n.signal(os.Kill)
 			n.wait()
 		}
+		c.keeper.kill()
 	})
-	c.each(func(n *node) error { return n.format() })
+	if c.keeper != nil {
+		if err := c.keeper.start(); err != nil {
+			tb.Fatalf("kafkatest: zookeeper: %v", err)
+		}
+	} else {
+		c.each(func(n *node) error { return n.format() })
+	}
 	c.each(func(n *node) error { return n.start() })
 	c.each(c.waitReady)
 	return c
@@ -92,6 +109,15 @@ func (c *Cluster) SecureBrokers() []string {
 		addrs = append(addrs, n.secure)
 	}
 	return addrs
+}
+
+// IPv6Brokers returns the addresses, at ::1, where the users of SecureBrokers log in by TLS, and a PEM file with the
+// authority of the certificates there.
+func (c *Cluster) IPv6Brokers() (addrs []string, ca string) {
+	for _, n := range c.nodes {
+		addrs = append(addrs, n.ipv6)
+	}
+	return addrs, c.ca
 }
 
 // Kill ends node i at once, as a crash does.
@@ -131,7 +157,7 @@ func (c *Cluster) configure(options Options, lib string) {
 	_, _ = rand.Read(id[:])
 	id[0] &= 0x7f // or it may begin with a dash, which the storage tool takes for an option
 	clusterID := base64.RawURLEncoding.EncodeToString(id[:])
-	const each = 4
+	const each = 5
 	ports := freePorts(c.tb, each*options.Nodes)
 	var quorum []string
 	for i := range options.Nodes {
@@ -149,8 +175,16 @@ func (c *Cluster) configure(options Options, lib string) {
 		}
 		n.secure = fmt.Sprintf("127.0.0.1:%d", ports[each*i+3])
 		properties := n.defaults(ports[each*i:], options.Nodes, strings.Join(quorum, ","))
+		if options.Version == zooKeeperVersion {
+			c.keeper = newZooKeeper(n.lib, c.tb.TempDir(), ports[each*i+2])
+			c.keeper.keep(properties)
+		}
 		if options.Users != nil {
 			n.login(properties, options.Users)
+		}
+		if options.IPv6 {
+			n.ipv6 = fmt.Sprintf("[::1]:%d", ports[each*i+4])
+			c.ca = n.encrypt(c.tb, properties)
 		}
 		if options.Issuer != nil {
 			n.takeTokens(properties, options.Issuer)
@@ -168,7 +202,7 @@ func (c *Cluster) configure(options Options, lib string) {
 }
 
 // defaults are a small node's properties: quick to start and to notice a death, replicated where there are replicas.
-// ports are the client's, the other brokers', the controllers' and that of clients that log in.
+// ports are the client's, the other brokers', the controllers' and those of clients that log in.
 func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string {
 	replicas, minISR := fmt.Sprint(nodes), fmt.Sprint(nodes/2+1)
 	return map[string]string{
@@ -203,19 +237,6 @@ func (n *node) defaults(ports []int, nodes int, quorum string) map[string]string
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",
 	}
-}
-
-// login adds a listener that lets only these users in.
-func (n *node) login(properties, users map[string]string) {
-	module := "org.apache.kafka.common.security.plain.PlainLoginModule required"
-	for name, password := range users {
-		module += fmt.Sprintf(" user_%s=%q", name, password)
-	}
-	properties["listeners"] += ",SECURE://" + n.secure
-	properties["advertised.listeners"] += ",SECURE://" + n.secure
-	properties["listener.security.protocol.map"] += ",SECURE:SASL_PLAINTEXT"
-	properties["listener.name.secure.sasl.enabled.mechanisms"] = "PLAIN"
-	properties["listener.name.secure.plain.sasl.jaas.config"] = module + ";"
 }
 
 // each does something with all nodes at once and ends the test if one fails, with that node's log.
@@ -273,10 +294,27 @@ func (c *Cluster) ask(n *node) error {
 	return fmt.Errorf("it knows %d nodes, not itself", len(brokers))
 }
 
-// jars returns the folder that scripts/kafka-install fills.
-func jars(tb testing.TB) string {
+// compile returns the folder of the classes of Java source files, "" where there are none.
+func compile(tb testing.TB, lib string, sources []string) string {
 	tb.Helper()
-	return cached(tb, filepath.Join("kafka", "lib"), "pom.xml", "scripts/kafka-install")
+	if len(sources) == 0 {
+		return ""
+	}
+	dir := tb.TempDir()
+	out, err := exec.Command("javac", append([]string{"-cp", lib + "/*", "-d", dir}, sources...)...).CombinedOutput()
+	if err != nil {
+		tb.Fatalf("kafkatest: javac: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// jars returns the folder that scripts/kafka-install fills.
+func jars(tb testing.TB, version string) string {
+	tb.Helper()
+	if version == "" || version == newest {
+		return cached(tb, filepath.Join("kafka", "lib"), "pom.xml", "scripts/kafka-install")
+	}
+	return cached(tb, filepath.Join("kafka", version), "pom.xml", "scripts/kafka-install "+version)
 }
 
 // cached returns a folder of .cache that a script has filled; proof is what the script writes last.

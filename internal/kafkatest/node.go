@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -22,9 +23,11 @@ type node struct {
 	id                 int
 	clusterID          string
 	lib, dir           string
-	heap               int // MB
+	classes            string // further classes; "" for none
+	heap               int    // MB
 	listen, advertised string
 	secure             string // where clients log in
+	ipv6               string // where they do so by TLS
 	env                []string
 
 	mu   sync.Mutex
@@ -38,9 +41,11 @@ func (n *node) tail(lines int) string {
 	return fmt.Sprintf("--- node %d, %s\n%s", n.id, n.log(), lastLines(n.log(), lines))
 }
 
+func (n *node) classPath() string { return strings.TrimSuffix(n.lib+"/*:"+n.classes, ":") }
+
 // format prepares the data folder, once in a node's life.
 func (n *node) format() error {
-	out, err := exec.Command("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", n.lib+"/*", "kafka.tools.StorageTool",
+	out, err := exec.Command("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", n.classPath(), "kafka.tools.StorageTool",
 		"format", "-t", n.clusterID, "-c", n.properties()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("format: %w\n%s", err, out)
@@ -51,7 +56,7 @@ func (n *node) format() error {
 // start runs the node in the background. Its end is seen through done.
 func (n *node) start() error {
 	cmd := exec.Command("java", fmt.Sprintf("-Xmx%dm", n.heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-Dlog4j2.level=WARN", "-cp", n.lib+"/*", "kafka.Kafka", n.properties())
+		"-Dlog4j2.level=WARN", "-cp", n.classPath(), "kafka.Kafka", n.properties())
 	cmd.Env = append(os.Environ(), n.env...)
 	done, err := launch(cmd, n.log())
 	if err != nil {

@@ -162,6 +162,7 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 	if err := f.catchUp(ctx); err != nil {
 		return fmt.Errorf("load the offsets topic: %w", err)
 	}
+	r.cfg.Producer.Continues(r.cfg.Offsets, 0, f.reader.Offset())
 	r.log.Info("active", zap.Int("ids", f.state.IDs.Len()), zap.Int("streams", len(f.state.Ledgers)),
 		zap.Int64("offset", f.reader.Offset()), zap.Duration("caught_up_in", time.Since(started)))
 	r.cfg.Health.Report(termSubject, nil)

@@ -46,8 +46,9 @@ const (
 
 // Config says how to reach Kafka.
 type Config struct {
-	Brokers        []string // host:port, any of the cluster's
-	TLS            *tls.Config
+	Brokers []string // host:port, any of the cluster's
+	// TLS is asked for the configuration of each connection; nil where there is no TLS.
+	TLS            func() (*tls.Config, error)
 	SASL           sasl.Mechanism
 	ClientID       string
 	DialTimeout    time.Duration // to a connection that is ready for requests; 5 s

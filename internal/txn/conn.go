@@ -70,6 +70,17 @@ func (s *conns) connected(addr string) bool {
 	return c != nil && c.isOpen()
 }
 
+// servedBy returns what the broker at an address said that it serves when it was last dialled, nil where it never was.
+func (s *conns) servedBy(addr string) served {
+	c, err := s.at(addr)
+	if err != nil {
+		return nil
+	}
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	return c.served
+}
+
 // hangUp closes the connection to an address. The next request there dials again.
 func (s *conns) hangUp(addr string) {
 	s.mu.Lock()
@@ -207,7 +218,11 @@ func handshake(ctx context.Context, raw net.Conn, addr string, config Config) (*
 		return nil, nil, time.Time{}, err
 	}
 	if config.TLS != nil {
-		secured := config.TLS.Clone()
+		secured, err := config.TLS()
+		if err != nil {
+			return nil, nil, time.Time{}, err
+		}
+		secured = secured.Clone()
 		if secured.ServerName == "" {
 			secured.ServerName = host
 		}

@@ -331,21 +331,32 @@ func TestHungStep(t *testing.T) {
 	committed(t, fake.ListenAddrs()).expect(t, "before", "after")
 }
 
-func TestFencing(t *testing.T) {
-	fake, _ := fakeKafka(t, 2)
-	older, newer := newProducer(t, dialFake(t, fake), ProducerConfig{}), newProducer(t, dialFake(t, fake), ProducerConfig{})
+// testFencing: who is overtaken by another producer of its transactional id commits nothing more.
+func testFencing(t *testing.T, brokers []string) {
+	config := ProducerConfig{TransactionalID: t.Name()}
+	older, newer := newProducer(t, dialBrokers(t, brokers), config), newProducer(t, dialBrokers(t, brokers), config)
 	ready(t, older)
-	write(t, older, "older 1")
+	write(t, older, t.Name()+" older 1")
 	commit(t, older)
-	write(t, older, "older 2")
+	write(t, older, t.Name()+" older 2")
 	ready(t, newer)
 	if err := older.Commit(within(t, 5*time.Second)); !errors.Is(err, ErrFenced) || !errors.Is(err, ErrFatal) {
 		t.Fatalf("a fenced commit: %v", err)
 	}
 	expectRefusal(t, older)
-	write(t, newer, "newer")
+	write(t, newer, t.Name()+" newer")
 	commit(t, newer)
-	committed(t, fake.ListenAddrs()).expect(t, "older 1", "newer")
+	got := committed(t, brokers)
+	got.expectOnce(t, t.Name()+" older 1")
+	got.expectOnce(t, t.Name()+" newer")
+	if got[t.Name()+" older 2"] != nil {
+		t.Errorf("visible: %v", got[t.Name()+" older 2"])
+	}
+}
+
+func TestFencing(t *testing.T) {
+	fake, _ := fakeKafka(t, 2)
+	testFencing(t, fake.ListenAddrs())
 }
 
 // An EndTxn of an older epoch that arrives late must not end a later transaction.

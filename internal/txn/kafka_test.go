@@ -28,20 +28,6 @@ var (
 	chaosFor  = flag.Duration("chaos.for", 40*time.Second, "how long brokers are killed")
 )
 
-// testTopics makes the topics of the tests on a real cluster.
-func testTopics(t testing.TB, brokers []string) {
-	t.Helper()
-	_, err := dialBrokers(t, brokers).EnsureTopics(within(t, 30*time.Second), []TopicSpec{
-		{Name: topicLog, Partitions: 1, Configs: map[string]string{"cleanup.policy": "compact"}, RequireCompacted: true, RequirePartitions: true},
-		{Name: topicWide, Partitions: partitions, Configs: map[string]string{
-			"max.message.bytes": "2000000", "retention.ms": "-1", // the records are older than the default of 7 days
-		}},
-	}, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestOneNode(t *testing.T) {
 	cluster := kafkatest.Start(t, kafkatest.Options{Proxy: true})
 	testTopics(t, cluster.Brokers())
@@ -54,7 +40,9 @@ func TestOneNode(t *testing.T) {
 	t.Run("TooLarge", func(t *testing.T) { testTooLarge(t, cluster.Brokers()) })
 	t.Run("TopicsAreJudged", func(t *testing.T) { testTopicsAreJudged(t, cluster.Brokers()) })
 	t.Run("QuestionsDisturbNobody", func(t *testing.T) { testQuestionsDisturbNobody(t, cluster.Brokers()) })
-	t.Run("AbortedBatchIsNoDuplicate", func(t *testing.T) { testAbortedBatchIsNoDuplicate(t, cluster.Brokers(), cluster.Proxy) })
+	t.Run("AbortedBatchIsNoDuplicate", func(t *testing.T) {
+		testAbortedBatchIsNoDuplicate(t, cluster.Brokers(), cluster.Proxy, appendedCodes...)
+	})
 	t.Run("SequencesCountOn", func(t *testing.T) {
 		testSequencesCountOn(t, cluster.Brokers(), func() func() { // the records are of 2023
 			alterConfig(t, cluster.Brokers(), topicLog, "message.timestamp.before.max.ms", "3600000")
@@ -64,6 +52,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("RenewalFencesNobody", func(t *testing.T) { testRenewalFencesNobody(t, cluster.Brokers(), cluster.Proxy) })
 	t.Run("RefusedTimestamp", func(t *testing.T) { testRefusedTimestamp(t, cluster.Brokers()) })
 	t.Run("HangingTransactionIsNamed", func(t *testing.T) { testHangingTransactionIsNamed(t, cluster.Brokers()) })
+	t.Run("QuotaThatCounts", func(t *testing.T) { testQuotaThatCounts(t, cluster.Brokers()) })
 	t.Run("Election", func(t *testing.T) { testElection(t, cluster.Brokers(), 3*time.Second) })
 }
 

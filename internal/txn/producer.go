@@ -141,6 +141,9 @@ func (p *Producer) Init(ctx context.Context) error {
 	p.hangUp()
 	p.discard()
 	p.coordinator = ""
+	for _, l := range p.partitions {
+		l.end = 0 // whoever calls reads the topics as they are now
+	}
 	// KIP-360: -1 asks for a new epoch whatever the current one is.
 	if err := p.retry(ctx, func() error { return p.newEpoch(ctx, -1, -1) }); err != nil {
 		return fmt.Errorf("init %q: %w", p.config.TransactionalID, fatal(err))
@@ -216,14 +219,25 @@ func (p *Producer) Produce(topic string, partition int32, record *Record) error 
 	if p.state != stateOpen {
 		return p.illegal("produce")
 	}
+	p.append(p.logOf(topic, partition), record)
+	return nil
+}
+
+func (p *Producer) logOf(topic string, partition int32) *partitionLog {
 	key := topicPartition{topic, partition}
 	l := p.partitions[key]
 	if l == nil {
 		l = &partitionLog{topicPartition: key}
 		p.partitions[key] = l
 	}
-	p.append(l, record)
-	return nil
+	return l
+}
+
+// Continues tells, after Init, up to which offset a partition was read. Where a batch is
+// appended before it, or before another batch of this epoch, the log is not the one any more
+// that was read: Commit is ErrFatal then, and commits nothing.
+func (p *Producer) Continues(topic string, partition int32, offset int64) {
+	p.logOf(topic, partition).end = offset
 }
 
 // Commit sends the transaction and ends it. After nil, everything in it is visible to read-committed consumers; after

@@ -75,9 +75,20 @@ func (c *Cluster) TopicRights(ctx context.Context, topic string) (exists bool, r
 	return exists, rights, nil
 }
 
-// MayCreate returns nil where the topic could be created now as it is specified.
-func (c *Cluster) MayCreate(ctx context.Context, spec TopicSpec) error {
-	return retryPassing(ctx, func() error { return c.createOnce(ctx, []TopicSpec{spec}, true) })
+// MayCreate returns nil where the topic could be created now, and what it would have less of
+// than it is specified.
+func (c *Cluster) MayCreate(ctx context.Context, spec TopicSpec) ([]Shortfall, error) {
+	layout, err := c.refresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asked := spec.durable(len(layout.Brokers))
+	got, err := c.negotiate(ctx, asked, true)
+	if err != nil {
+		return nil, err
+	}
+	t := Topic{made: got}
+	return shortfalls(asked, t.values(nil)), nil
 }
 
 const (
@@ -139,8 +150,8 @@ func (c *Cluster) MayJoin(ctx context.Context, group string) error {
 		switch code := kafka.Error(heartbeatCode(res.(*heartbeat.Response))); code {
 		case kafka.UnknownMemberId, kafka.GroupIdNotFound:
 			return nil // refused, after the right was found to be there
-		case 0:
-			return fmt.Errorf("group %s: %w", group, errAccepted)
+		case 0: // so is every heartbeat answered while the group is being loaded (GroupCoordinatorService.heartbeat)
+			return fmt.Errorf("%w: group %s: %w", ErrRetry, group, errAccepted)
 		default:
 			return codeError(code, "Read", "group "+group)
 		}
@@ -152,6 +163,7 @@ type Broker struct {
 	Addr       string
 	Configured bool // else the cluster says that one of its brokers is there
 	Err        error
+	Lacks      []error // VersionErrors: the requests that are needed and that it does not serve
 }
 
 // Brokers goes to every broker: those of the configuration, and those that the cluster, if it is reached, says it has.
@@ -173,6 +185,9 @@ func (c *Cluster) tryBrokers(ctx context.Context, addrs []string) (brokers []Bro
 		wg.Go(func() {
 			res, err := c.askAt(ctx, addr, &metadata.Request{TopicNames: []string{}})
 			brokers[i] = Broker{Addr: addr, Err: err}
+			if err == nil {
+				brokers[i].Lacks = c.control.servedBy(addr).lacks()
+			}
 			layouts[i], _ = res.(*metadata.Response)
 		})
 	}

@@ -34,10 +34,11 @@ func ask(t *testing.T, c *Cluster) map[string]string {
 		}
 		return err.Error()
 	}
+	_, mayCreate := c.MayCreate(ctx, TopicSpec{Name: topicNew, Partitions: 2, Configs: map[string]string{"retention.ms": "-1"}})
 	said := map[string]string{
 		"transact": word(c.MayTransact(ctx, askedID, topicLog)),
 		"join":     word(c.MayJoin(ctx, askedGroup)),
-		"create":   word(c.MayCreate(ctx, TopicSpec{Name: topicNew, Partitions: 2, Configs: map[string]string{"retention.ms": "-1"}})),
+		"create":   word(mayCreate),
 	}
 	for _, topic := range []string{topicLog, topicNew} {
 		exists, rights, err := c.TopicRights(ctx, topic)

@@ -69,7 +69,7 @@ func TestTLSAndSASL(t *testing.T) {
 			}
 			defer fake.Close()
 			dial := func(m sasl.Mechanism, roots *x509.CertPool) *Cluster {
-				c := Dial(Config{Brokers: fake.ListenAddrs(), TLS: &tls.Config{RootCAs: roots}, SASL: m})
+				c := Dial(Config{Brokers: fake.ListenAddrs(), TLS: func() (*tls.Config, error) { return &tls.Config{RootCAs: roots}, nil }, SASL: m})
 				t.Cleanup(c.Close)
 				return c
 			}

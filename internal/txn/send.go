@@ -33,6 +33,7 @@ const (
 type partitionLog struct {
 	topicPartition
 	sequence int32 // of the next batch to be appended in this epoch
+	end      int64 // where the log ended when that was seen last; nothing is appended before it
 
 	// unsure says that the next batch was sent in this epoch and may have been appended,
 	// though no answer has acknowledged it.
@@ -266,6 +267,11 @@ func (p *Producer) appended(ctx context.Context, l *partitionLog, r *produce.Res
 		}
 		fallthrough
 	case 0:
+		if r.BaseOffset >= 0 && r.BaseOffset < l.end { // -1: not told, of a duplicate
+			return fmt.Errorf("%w: %v was cut off or recreated: it ended at offset %d, and now a batch is at %d",
+				ErrFatal, l.topicPartition, l.end, r.BaseOffset)
+		}
+		l.end = max(l.end, r.BaseOffset+int64(b.count))
 		l.sequence, l.unsure = nextSequence(l.sequence, b.count), false
 		l.next++
 		return nil

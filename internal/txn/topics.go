@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 	"github.com/segmentio/kafka-go/protocol/metadata"
-	"go.uber.org/zap"
 )
 
 // TopicSpec is a topic as it is wanted. What it says of partitions and configuration counts when it is created; an
@@ -29,13 +28,23 @@ type TopicSpec struct {
 
 // Topic is a topic as it is. Values that may not be read are "" and 0.
 type Topic struct {
-	Name            string
-	Partitions      int32
-	CleanupPolicy   string
-	RetentionMs     int64 // -1: for ever
-	MaxMessageBytes int
-	OldestRecord    TimeLimit // how far a record's own time may lie back
-	Created         bool      // by this call
+	Name              string
+	Partitions        int32
+	ReplicationFactor int // of the partition that has the fewest
+	Brokers           int // of the cluster
+	CleanupPolicy     string
+	RetentionMs       int64 // -1: for ever
+	RetentionBytes    int64 // of a partition; -1: without a limit
+	MaxMessageBytes   int
+	MinInsync         int
+	UncleanElection   bool
+	AppendTime        bool        // the broker stamps records, whatever their own time
+	OldestRecord      TimeLimit   // how far a record's own time may lie back
+	NewestRecord      TimeLimit   // how far it may lie ahead
+	Created           bool        // by this call
+	Shortfalls        []Shortfall // where Created
+
+	made TopicSpec // what the cluster took, where Created
 }
 
 // TimeLimit is by how much a record's time may differ from the broker's clock.
@@ -48,10 +57,19 @@ type TimeLimit struct {
 // 3.6) counts where it is set, else message.timestamp.difference.max.ms, which Kafka 4.0 has
 // no more; neither where the broker stamps the records itself (LogValidator).
 func oldestRecord(config map[string]string) TimeLimit {
-	if config[configTimestampType] == "LogAppendTime" {
+	return timeLimit(config, configTimestampBefore, configTimestampDifference)
+}
+
+// newestRecord is the same for times ahead: message.timestamp.after.max.ms, which is an hour since Kafka 4.0.
+func newestRecord(config map[string]string) TimeLimit {
+	return timeLimit(config, configTimestampAfter, configTimestampDifference)
+}
+
+func timeLimit(config map[string]string, keys ...string) TimeLimit {
+	if config[configTimestampType] == appendTime {
 		return TimeLimit{}
 	}
-	for _, key := range []string{configTimestampBefore, configTimestampDifference} {
+	for _, key := range keys {
 		ms, err := strconv.ParseInt(config[key], 10, 64)
 		if err == nil && ms < math.MaxInt64/int64(time.Millisecond) { // by default as large as can be
 			return TimeLimit{max(1, time.Duration(ms)*time.Millisecond), key}
@@ -61,9 +79,13 @@ func oldestRecord(config map[string]string) TimeLimit {
 }
 
 const (
+	configUnclean             = "unclean.leader.election.enable"
 	configTimestampType       = "message.timestamp.type"
+	configTimestampAfter      = "message.timestamp.after.max.ms"
 	configTimestampBefore     = "message.timestamp.before.max.ms"
 	configTimestampDifference = "message.timestamp.difference.max.ms"
+
+	appendTime = "LogAppendTime"
 )
 
 // TopicError is a topic that cannot be used as it is, with what to do about it.
@@ -89,109 +111,48 @@ func (c *Cluster) EnsureTopics(ctx context.Context, specs []TopicSpec, create bo
 	}
 	found := topicsByName(layout)
 	topics := make([]Topic, len(specs))
-	var missing []TopicSpec
+	asked := make([]TopicSpec, len(specs))
+	var missing []int
 	var faults []error
 	for i, spec := range specs {
+		asked[i] = spec.durable(len(layout.Brokers))
 		switch code := kafka.Error(found[spec.Name].ErrorCode); {
 		case code == kafka.UnknownTopicOrPartition && create:
-			missing = append(missing, spec)
-			topics[i].Created = true
+			missing = append(missing, i)
 		case code == kafka.UnknownTopicOrPartition:
-			faults = append(faults, &TopicError{spec.Name, "does not exist", "create it (" + spec.Command() + "), or allow it to be created", nil})
+			faults = append(faults, &TopicError{spec.Name, "does not exist", "create it (" + spec.suggested(len(layout.Brokers)).Command() + "), or allow it to be created", nil})
 		case code != 0 && fateOf(code) == ErrRetry:
 			return nil, fmt.Errorf("topic %s: %w", spec.Name, codeError(code, "Describe", "topic "+spec.Name))
 		case code != 0:
 			faults = append(faults, &TopicError{spec.Name, "cannot be described", code.Error(), codeError(code, "Describe", "topic "+spec.Name)})
 		}
 	}
-	if len(faults) == 0 && len(missing) > 0 {
-		if err := c.create(ctx, missing); err != nil {
-			return nil, err
-		}
+	if len(faults) == 0 {
+		faults = c.createMissing(ctx, specs, asked, missing, topics)
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	return topics, c.describe(ctx, specs, topics)
+	return topics, c.describe(ctx, asked, topics)
 }
 
-// Command is how an operator would create the topic.
-func (s TopicSpec) Command() string {
-	cmd := fmt.Sprintf("kafka-topics --create --topic %s --partitions %d", s.Name, s.Partitions)
-	for _, k := range []string{"cleanup.policy", "retention.ms", "max.message.bytes"} {
-		if v, ok := s.Configs[k]; ok {
-			cmd += " --config " + k + "=" + v
+// createMissing makes those topics of which missing has the places.
+func (c *Cluster) createMissing(ctx context.Context, specs, asked []TopicSpec, missing []int, topics []Topic) (faults []error) {
+	for _, i := range missing {
+		made, err := c.create(ctx, asked[i])
+		refusal, refused := errors.AsType[*creationRefusal](err)
+		switch {
+		case err == nil:
+			topics[i].Created, topics[i].made = true, made
+			continue
+		case refused && refusal.tooFewBrokers() && specs[i].ReplicationFactor == 0: // we have seen as many: they come back
+			err = fmt.Errorf("%w: %w", ErrRetry, err)
+		case !refused:
+			return []error{fmt.Errorf("create topics: %w", err)}
 		}
+		faults = append(faults, fmt.Errorf("create topics: %w", err))
 	}
-	return cmd
-}
-
-// create makes topics and waits until every one is led. A replica of ours may make them at the same time.
-func (c *Cluster) create(ctx context.Context, specs []TopicSpec) error {
-	err := retryPassing(ctx, func() error { return c.createOnce(ctx, specs, false) })
-	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
-	}
-	for _, s := range specs {
-		for p := range s.Partitions {
-			err := retryPassing(ctx, func() error { _, err := c.leader(ctx, s.Name, p); return err })
-			if err != nil {
-				return fmt.Errorf("created topic %s: %w", s.Name, err)
-			}
-		}
-	}
-	return nil
-}
-
-// createOnce makes topics or, with validateOnly, is told whether they could be made.
-func (c *Cluster) createOnce(ctx context.Context, specs []TopicSpec, validateOnly bool) error {
-	req := &createtopics.Request{TimeoutMs: int32(c.config.RequestTimeout.Milliseconds()), ValidateOnly: validateOnly}
-	for _, s := range specs {
-		t := createtopics.RequestTopic{Name: s.Name, NumPartitions: s.Partitions, ReplicationFactor: s.ReplicationFactor}
-		if t.ReplicationFactor == 0 {
-			t.ReplicationFactor = -1 // KIP-464: the broker's default
-		}
-		for k, v := range s.Configs {
-			t.Configs = append(t.Configs, createtopics.RequestConfig{Name: k, Value: v})
-		}
-		req.Topics = append(req.Topics, t)
-	}
-	layout, err := c.refresh(ctx)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	controller, known := c.brokers[layout.ControllerID]
-	c.mu.Unlock()
-	var res protocol.Message
-	if known {
-		res, err = c.askAt(ctx, controller, req)
-	} else { // none is elected, or a proxy hides it: any broker passes it on (KIP-590) or refuses with NOT_CONTROLLER
-		res, err = c.ask(ctx, req)
-	}
-	if err != nil {
-		return unanswered(err)
-	}
-	var again error
-	var faults []error
-	for _, t := range res.(*createtopics.Response).Topics {
-		switch code := kafka.Error(t.ErrorCode); {
-		case code == 0 && validateOnly:
-		case code == 0:
-			c.log.Info("topic created", zap.String("topic", t.Name))
-		case code == kafka.TopicAlreadyExists:
-		case fateOf(code) == ErrRetry:
-			again = codeError(code, "Create", "topic "+t.Name)
-		case code == kafka.RequestTimedOut: // it may be there by now; to ask again is safe
-			again = fmt.Errorf("%w: topic %s: %w", ErrRetry, t.Name, code)
-		default:
-			faults = append(faults, &TopicError{t.Name, "cannot be created", t.ErrorMessage, codeError(code, "Create", "topic "+t.Name)})
-		}
-	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
-	}
-	return again
+	return faults
 }
 
 // describe fills topics in and judges them.
@@ -211,15 +172,15 @@ func (c *Cluster) describe(ctx context.Context, specs []TopicSpec, topics []Topi
 	}
 	var faults []error
 	for i, spec := range specs {
-		t, config := &topics[i], configs[spec.Name]
-		t.Name, t.Partitions = spec.Name, int32(len(found[spec.Name].Partitions))
-		t.CleanupPolicy = config["cleanup.policy"]
-		t.RetentionMs, _ = strconv.ParseInt(config["retention.ms"], 10, 64)
-		t.MaxMessageBytes, _ = strconv.Atoi(config["max.message.bytes"])
-		t.OldestRecord = oldestRecord(config)
-		if spec.RequireCompacted && t.CleanupPolicy != "compact" && t.CleanupPolicy != "" {
-			faults = append(faults, &TopicError{spec.Name, "has cleanup.policy=" + t.CleanupPolicy + " and must be compacted",
-				"kafka-configs --alter --topic " + spec.Name + " --add-config cleanup.policy=compact", nil})
+		t := &topics[i]
+		t.fill(found[spec.Name], configs[spec.Name])
+		t.Name, t.Brokers = spec.Name, len(layout.Brokers)
+		if t.Created {
+			t.Shortfalls = shortfalls(spec, t.values(configs[spec.Name]))
+			c.tellShortfalls(t)
+		}
+		if fault := t.unfit(spec); fault != nil {
+			faults = append(faults, fault)
 		}
 		if spec.RequirePartitions && t.Partitions != spec.Partitions {
 			faults = append(faults, &TopicError{spec.Name, fmt.Sprintf("has %d partitions and must have exactly %d", t.Partitions, spec.Partitions),
@@ -227,6 +188,59 @@ func (c *Cluster) describe(ctx context.Context, specs []TopicSpec, topics []Topi
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// fill takes what the cluster says of a topic. The configuration is nil where it may not be read.
+func (t *Topic) fill(layout *metadata.ResponseTopic, config map[string]string) {
+	if layout != nil {
+		t.Partitions = int32(len(layout.Partitions))
+		for i, p := range layout.Partitions {
+			if i == 0 || len(p.ReplicaNodes) < t.ReplicationFactor {
+				t.ReplicationFactor = len(p.ReplicaNodes)
+			}
+		}
+	}
+	t.CleanupPolicy = config[configCleanup]
+	t.RetentionMs, _ = strconv.ParseInt(config[configRetentionMs], 10, 64)
+	t.RetentionBytes, _ = strconv.ParseInt(config[configRetentionBytes], 10, 64)
+	t.MaxMessageBytes, _ = strconv.Atoi(config[configMaxMessage])
+	t.MinInsync, _ = strconv.Atoi(config[configMinInsync])
+	t.UncleanElection = config[configUnclean] == "true"
+	t.AppendTime = config[configTimestampType] == appendTime
+	t.OldestRecord, t.NewestRecord = oldestRecord(config), newestRecord(config)
+}
+
+// values are the topic's configurations, and its replication factor as one of them. What may
+// not be read is what the cluster took.
+func (t *Topic) values(config map[string]string) map[string]string {
+	values := map[string]string{}
+	if n := t.made.ReplicationFactor; n > 0 {
+		values[replicationFactor] = strconv.Itoa(int(n))
+	}
+	maps.Copy(values, t.made.Configs)
+	maps.Copy(values, config)
+	if t.ReplicationFactor > 0 {
+		values[replicationFactor] = strconv.Itoa(t.ReplicationFactor)
+	}
+	return values
+}
+
+// unfit returns why what is written to the topic would not stay, where it must. Where a cluster
+// insists on deleting as well, that is harmless as long as it never happens.
+func (t *Topic) unfit(spec TopicSpec) error {
+	if !spec.RequireCompacted || t.CleanupPolicy == "compact" || t.CleanupPolicy == "" {
+		return nil
+	}
+	alter := "kafka-configs --alter --topic " + spec.Name + " --add-config "
+	if !strings.Contains(t.CleanupPolicy, "compact") {
+		return &TopicError{spec.Name, "has cleanup.policy=" + t.CleanupPolicy + " and must be compacted", alter + "cleanup.policy=compact", nil}
+	}
+	if t.RetentionMs < 0 && t.RetentionBytes < 0 {
+		return nil
+	}
+	return &TopicError{spec.Name,
+		fmt.Sprintf("has cleanup.policy=%s with retention.ms=%d and retention.bytes=%d and must be compacted, and never delete", t.CleanupPolicy, t.RetentionMs, t.RetentionBytes),
+		alter + "cleanup.policy=compact, or where the cluster does not allow that: " + alter + "retention.ms=-1,retention.bytes=-1", nil}
 }
 
 func topicsByName(layout *metadata.Response) map[string]*metadata.ResponseTopic {
@@ -245,7 +259,8 @@ func (c *Cluster) topicConfigs(ctx context.Context, topics ...string) (map[strin
 			ResourceType: int8(kafka.ResourceTypeTopic),
 			ResourceName: t,
 			ConfigNames: []string{
-				"cleanup.policy", "retention.ms", "max.message.bytes", configTimestampType, configTimestampBefore, configTimestampDifference,
+				configCleanup, configRetentionMs, configRetentionBytes, configMaxMessage, configMinInsync, configUnclean,
+				configTimestampType, configTimestampBefore, configTimestampAfter, configTimestampDifference,
 			},
 		})
 	}
