@@ -146,6 +146,9 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 		}
 		d.Registry.Client = client
 	}
+	if a.cfg.Evidence.Enabled {
+		d.Kafka.Evidence = a.cfg.evidenceTopic()
+	}
 	return d, nil
 }
 

@@ -65,7 +65,7 @@ func TestCheckOutput(t *testing.T) {
 	o := unlimited()
 	o.Retention = 90 * 24 * time.Hour
 	s := newScene(t, nil, o)
-	for _, name := range []string{"RAW", "CHANGES", "OFFSETS"} {
+	for _, name := range []string{"RAW", "CHANGES", "OFFSETS", "EVIDENCE"} {
 		s.env["KAFKA_TOPIC_"+name] = "genesys.audit." + strings.ToLower(name)
 	}
 	out, err := s.check(false, map[string]string{

@@ -29,8 +29,9 @@ type Kafka struct {
 	Mechanism             string // of SASL; "" where there is none
 	User                  string // that brokers know this client as; "" where that is not known
 	Raw, Changes, Offsets txn.TopicSpec
-	Create                bool   // topics that do not exist are created
-	Group                 string // the consumer group and the transactional id
+	Evidence              txn.TopicSpec // without a name where no log is wanted
+	Create                bool          // topics that do not exist are created
+	Group                 string        // the consumer group and the transactional id
 	// EventTime says that records carry the time of their event, so that a
 	// topic's retention counts from there; Reach is how old the oldest are.
 	EventTime bool
@@ -43,17 +44,24 @@ const (
 	nameGroup         = "group"
 	nameTransactional = "transactional id"
 	nameQuotas        = "quotas"
+	nameEvidence      = "topic evidence"
 )
 
+// wantedTopic is a topic, and what must be allowed on it.
+type wantedTopic struct {
+	name   string
+	spec   txn.TopicSpec
+	rights []right
+}
+
 func (k Kafka) examine(e examination) {
-	topics := []struct {
-		name   string
-		spec   txn.TopicSpec
-		rights []right
-	}{
+	topics := []wantedTopic{
 		{"topic raw", k.Raw, []right{mustWrite, shouldReadRaw, shouldDescribe}},
 		{"topic changes", k.Changes, []right{mustWrite, shouldReadChanges, shouldDescribe}},
 		{"topic offsets", k.Offsets, []right{mustWrite, mustRead, shouldDescribe}},
+	}
+	if k.Evidence.Name != "" {
+		topics = append(topics, wantedTopic{nameEvidence, k.Evidence, []right{mustWrite, shouldReadEvidence, shouldDescribe}})
 	}
 	if !k.examineBrokers(e) {
 		for _, t := range topics {
@@ -205,11 +213,12 @@ type right struct {
 }
 
 var (
-	mustWrite         = right{txn.OpWrite, Failed, "nothing is published"}
-	mustRead          = right{txn.OpRead, Failed, "the connector does not start"}
-	shouldReadRaw     = right{txn.OpRead, Warning, "ids cannot be read back after the offsets topic was lost or a filter was changed, nor anything verified"}
-	shouldReadChanges = right{txn.OpRead, Warning, "nothing can be verified"}
-	shouldDescribe    = right{txn.OpDescribeConfigs, Warning, "a topic that forgets, or that takes only small events, is not noticed"}
+	mustWrite          = right{txn.OpWrite, Failed, "nothing is published"}
+	mustRead           = right{txn.OpRead, Failed, "the connector does not start"}
+	shouldReadRaw      = right{txn.OpRead, Warning, "ids cannot be read back after the offsets topic was lost or a filter was changed, nor anything verified"}
+	shouldReadChanges  = right{txn.OpRead, Warning, "nothing can be verified"}
+	shouldReadEvidence = right{txn.OpRead, Warning, "nobody can prove with evidence verify that nothing was altered"}
+	shouldDescribe     = right{txn.OpDescribeConfigs, Warning, "a topic that forgets, or that takes only small events, is not noticed"}
 )
 
 // topic looks at a topic, at its configuration and at the rights on it.
@@ -217,6 +226,15 @@ func (k Kafka) topic(ctx context.Context, f *finding, spec txn.TopicSpec, wanted
 	exists, rights, err := k.Cluster.TopicRights(ctx, spec.Name)
 	if err != nil {
 		f.fail(fmt.Sprintf("%s: %v", spec.Name, innermost(ctx, err)), "this may pass: look again later")
+		return
+	}
+	if spec.Name == k.Evidence.Name && !exists && (!k.Create || rights.Told() && rights == 0) {
+		cure := spec.Command()
+		var missing *txn.TopicError
+		if _, err := k.Cluster.EnsureTopics(ctx, []txn.TopicSpec{spec}, false); errors.As(err, &missing) {
+			cure = missing.Cure
+		}
+		f.warn(spec.Name+" is not there, and may not be created: no evidence log is kept", cure+"; or set EVIDENCE=false")
 		return
 	}
 	if exists || rights != 0 { // else nothing may be known of it
