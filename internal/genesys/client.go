@@ -339,11 +339,18 @@ func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Pa
 	c.log.Debug("read", zap.String("stream", s.Name), zap.String("subject", s.subject), zap.Stringer("purpose", r.Purpose),
 		zap.Stringer("interval", r.Interval), zap.Int("pages", rd.pages), zap.Int("events", rd.events),
 		zap.Duration("took", time.Since(started)), zap.Bool("whole", err == nil))
-	switch {
-	case err == nil:
+	if err == nil {
+		c.noteWhole(s, nil)
 		return nil
-	case rd.toBlame(err) && c.servesElsewhere(ctx, rd):
-		return fmt.Errorf("read %s %s: %w: %w", s.Name, r.Interval, poller.ErrUnreadable, err)
+	}
+	if rd.toBlame(err) {
+		if c.servesElsewhere(ctx, rd) {
+			c.noteWhole(s, nil)
+			return fmt.Errorf("read %s %s: %w: %w", s.Name, r.Interval, poller.ErrUnreadable, err)
+		}
+		if ctx.Err() == nil {
+			c.noteWhole(s, err)
+		}
 	}
 	return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
 }
