@@ -111,6 +111,39 @@ func (r reports) grantsInForce() {
 	r.expect("SELECT member, role, division FROM genesys_audit.grants_in_force WHERE member_id = 'no-admin' ORDER BY role_id",
 		"Newest Name|Agent|d1", "Newest Name|Named|Home")
 	r.admin.do(r.T, "DELETE FROM genesys_audit.changes WHERE audit_id LIKE 'named-%'")
+	r.deletions()
+	r.expect("SELECT member_id FROM genesys_audit.grants_in_force WHERE member_id LIKE 'gone-%' ORDER BY member_id", "gone-back", "gone-failed", "gone-queue", "gone-restored")
+	r.admin.do(r.T, "DELETE FROM genesys_audit.changes WHERE audit_id LIKE 'gone-%'")
+}
+
+// deletions of who has a role, in the ways in which live organisations show them, and what undoes them.
+func (r reports) deletions() {
+	r.Helper()
+	text := func(s string) *string { return &s }
+	at := func(id string, days int, entityType, action string) audit.Change {
+		return audit.Change{AuditID: "gone-" + id + action, Count: 1, Time: time.Now().Add(-time.Duration(days) * 24 * time.Hour), Action: action,
+			EntityType: entityType, EntityID: text("gone-" + id), Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT"}
+	}
+	state := func(id string, days int, from, to string) audit.Change {
+		c := at(id, days, "User", "Update")
+		c.AuditID += to
+		c.Key, c.Previous, c.New, c.Type = text("state"), text(from), text(to), "MODIFIED"
+		return c
+	}
+	rows := []row{
+		row(at("user", 9, "User", "Delete")), row(state("state", 9, "active", "deleted")), row(at("group", 9, "DirectoryGroup", "Delete")), row(at("client", 9, "OAuthClient", "Delete")),
+		row(state("back", 9, "active", "deleted")), row(state("back", 8, "deleted", "inactive")),
+		row(at("restored", 9, "User", "Delete")), row(at("restored", 8, "User", "Restore")),
+		row(state("twice", 9, "active", "deleted")), row(state("twice", 8, "deleted", "active")), row(at("twice", 7, "User", "Delete")),
+		row(at("failed", 9, "User", "Delete")), row(at("queue", 9, "Queue", "Delete")),
+	}
+	rows[len(rows)-2].Status = text("FAILURE")
+	for _, id := range []string{"user", "state", "group", "client", "back", "restored", "twice", "failed", "queue"} {
+		grant := at(id, 10, "Role", "MemberAdd")
+		grant.EntityID, grant.MemberID, grant.DivisionID, grant.Type = text("r-agent"), grant.EntityID, text("d1"), "ADDED"
+		rows = append(rows, row(grant))
+	}
+	insert(r.T, r.admin, rows)
 }
 
 // lookedUp adds grants with names, the later of which is inserted first.
