@@ -101,7 +101,7 @@ func TestQueriesOfAllServicesThatFail(t *testing.T) {
 	s := servicesOf(t, nil, func(o *sandbox.Options) { o.Dialects = []sandbox.Dialect{sandbox.Query} })
 	s.env["GENESYS_AUDIT_API"] = "auto"
 	s.history()
-	a, _ := s.start(func(a *app) { a.lookForServices = 500 * time.Millisecond })
+	a, stop := s.start(func(a *app) { a.lookForServices = 500 * time.Millisecond })
 	s.published(60 * time.Second)
 	if list := streamNames(a.Snapshot().Streams); !slices.Equal(list, []string{"query:*"}) {
 		t.Fatalf("streams %v", list)
@@ -113,6 +113,15 @@ func TestQueriesOfAllServicesThatFail(t *testing.T) {
 	s.published(5 * time.Minute)
 	if list := streamNames(a.Snapshot().Streams); slices.Contains(list, "query:*") || len(list) < 10 {
 		t.Errorf("streams %v", list)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.world.Org.Emit(100)
+	a, _ = s.start()
+	s.published(90 * time.Second)
+	if list := streamNames(a.Snapshot().Streams); slices.Contains(list, "query:*") {
+		t.Errorf("after a restart, streams %v", list)
 	}
 }
 

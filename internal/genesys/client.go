@@ -82,7 +82,8 @@ type Config struct {
 	Report  func(health.Subject, error)
 	Version string // of the product, for the API's operators; "dev"
 	// KnownStreams, where set, lists the streams that were read before, by any
-	// process: what served them is not given up for one odd answer.
+	// process, the one that was read last first: what served them is not given up
+	// for one odd answer.
 	KnownStreams func() []string
 	Logger       *zap.Logger
 }

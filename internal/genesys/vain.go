@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,6 +52,30 @@ func (c *Client) noteWhole(s *stream, err error) {
 		return
 	}
 	c.inVain.failed.again()
+}
+
+// wasGivenUp reports whether a process before this one had given queries of all
+// services up: that stream was read, and then those of services were. It is reported
+// once, and tried again soon, like whatever else may have changed.
+func (c *Client) wasGivenUp() bool {
+	if c.cfg.KnownStreams == nil {
+		return false
+	}
+	known := c.cfg.KnownStreams()
+	if !slices.Contains(known, wholeName) || known[0] == wholeName || !strings.HasPrefix(known[0], string(Query)+":") {
+		return false
+	}
+	c.mu.Lock()
+	v := &c.inVain
+	first := v.pause == 0
+	if first {
+		v.given, v.pause, v.due = true, triedAgainFirst/2, time.Now()
+	}
+	c.mu.Unlock()
+	if first {
+		c.log.Info("services were read one by one before, and are until a query for all succeeds")
+	}
+	return first
 }
 
 // reconsiderWhole decides whether queries of all services are given up, or taken up
@@ -110,6 +135,7 @@ func (c *Client) takeUpWhole(err error) {
 	switch {
 	case err != nil:
 		c.log.Info("queries for all services still fail", zap.Error(err), zap.Duration("tried_again_in", pause))
+		c.report(allAtOnce, errInVain)
 	case works:
 		c.log.Info("queries for all services succeed again")
 		c.report(allAtOnce, nil)

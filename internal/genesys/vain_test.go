@@ -130,6 +130,33 @@ func TestWholeThatNeverSucceeds(t *testing.T) {
 	}
 }
 
+// TestWholeStaysGivenUp over a restart: services were read last, and are until queries
+// of all have succeeded for a while.
+func TestWholeStaysGivenUp(t *testing.T) {
+	for name, works := range map[string]bool{"it still fails": false, "it works": true} {
+		t.Run(name, func(t *testing.T) {
+			o := &vain{end: wholes("Failed")}
+			if works {
+				o.end = wholes("Succeeded")
+			}
+			inLab(t, o, func(cfg *Config) {
+				cfg.Dialect = Query
+				cfg.KnownStreams = func() []string { return []string{"query:Routing", "query:Groups", wholeName} }
+			}, func(l *lab) {
+				if names := l.open(); slices.Contains(names, wholeName) || len(names) != 2 {
+					l.t.Fatal(names)
+				}
+				if looks := l.minutes("query:Groups", 60); looks > 4 || (looks > 0) != works {
+					l.t.Fatalf("another stream after %d looks", looks)
+				}
+				if names := l.open(); slices.Contains(names, wholeName) != works {
+					l.t.Fatal(names)
+				}
+			})
+		})
+	}
+}
+
 // TestWholeIsNotGivenUp where something else is to blame: an outage of all queries, an
 // hour that cannot be read, a failure now and then.
 func TestWholeIsNotGivenUp(t *testing.T) {

@@ -31,7 +31,7 @@ func (c *Client) allowsWhole(ctx context.Context, m mappings, purpose audit.Purp
 	c.mu.Lock()
 	decided, failing := c.whole, c.inVain.given
 	c.mu.Unlock()
-	if failing {
+	if failing || decided == nil && c.wasGivenUp() {
 		return false
 	}
 	if decided != nil {
