@@ -66,7 +66,7 @@ func serviceIn(params url.Values) string {
 	return ""
 }
 
-// AllServices, as a fault's Service, is what asks for no single one.
+// AllServices is, as a fault's Service, what asks for no single one.
 const AllServices = "*"
 
 // meets reports whether a request is in the fault's scope.
