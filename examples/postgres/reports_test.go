@@ -169,6 +169,14 @@ func (r reports) outsideWorkingHours() {
 		"holiday|Wednesday|a holiday|ANN|1|{acw.timeoutMs}",
 		"saturday|Saturday||ANN|1|{acw.timeoutMs}")
 	r.expect("SELECT count(*) FROM genesys_audit.changes_outside_working_hours WHERE audit_id LIKE 'night-%' AND audit_id <> 'night-two-changes'", "0")
+	// An OAuth client's id may stand in the user's place alone: then only the settings tell.
+	stand, night := "stand", time.Date(2026, 7, 13, 1, 0, 0, 0, time.UTC)
+	insert(r.T, r.admin, []row{row(audit.Change{AuditID: "stand-in", Count: 1, Time: night, UserID: &stand, Action: "Update", EntityType: "Code", Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT"})})
+	const standIn = "SELECT actor_type, (SELECT count(*) FROM genesys_audit.changes_outside_working_hours WHERE user_id = 'stand') FROM genesys_audit.who_changed_what WHERE user_id = 'stand'"
+	r.expect(standIn, "user|1")
+	r.admin.do(r.T, "UPDATE genesys_audit.settings SET client_ids = '{other,stand}'")
+	r.expect(standIn, "client|0")
+	r.admin.do(r.T, "UPDATE genesys_audit.settings SET client_ids = DEFAULT; DELETE FROM genesys_audit.changes WHERE audit_id = 'stand-in'")
 	// The settings are what decides.
 	r.admin.do(r.T, "UPDATE genesys_audit.settings SET time_zone = 'UTC', work_starts = '06:00', work_ends = '24:00', work_days = '{1,2,3,4,5,6}'; DELETE FROM genesys_audit.holidays")
 	r.expect("SELECT audit_id FROM genesys_audit.changes_outside_working_hours WHERE user_id = 'ann' AND entity_type = 'WrapupCode'", "last-early-moment")

@@ -7,9 +7,9 @@ DROP VIEW IF EXISTS genesys_audit.dormant_admins, genesys_audit.grants_in_force,
 CREATE VIEW genesys_audit.who_changed_what AS
 SELECT c."timestamp",
        c."timestamp" AT TIME ZONE s.time_zone AS local_time,
-       -- An OAuth client's id may stand where a user's does.
-       CASE WHEN c.user_id IS NOT NULL AND c.user_id IS DISTINCT FROM c.client_id THEN 'user'
-            WHEN c.client_id IS NOT NULL THEN 'client'
+       -- An OAuth client's id may stand where a user's does, in both places or in that alone.
+       CASE WHEN c.user_id IS NOT NULL AND c.user_id IS DISTINCT FROM c.client_id AND c.user_id <> ALL (s.client_ids) THEN 'user'
+            WHEN COALESCE(c.client_id, c.user_id) IS NOT NULL THEN 'client'
             ELSE 'system' END AS actor_type,
        COALESCE(c.user_name, c.user_id, c.client_id, 'system') AS actor,
        c.user_id,
