@@ -32,7 +32,7 @@ func (p *Poller) open(ctx context.Context) error {
 	fitted := make(map[string]offsets.Ledger, len(streams))
 	var lost audit.IntervalSet
 	for _, s := range streams {
-		for _, name := range append([]string{s.Name}, s.Replaces...) {
+		for _, name := range append([]string{s.Name, s.Continues}, s.Replaces...) {
 			if err := p.damaged[name]; err != nil {
 				// Starting anew would publish again whatever was forgotten.
 				return fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, name, err)
