@@ -93,6 +93,38 @@ func TestNewServiceIsReadWithoutRestart(t *testing.T) {
 	}
 }
 
+// TestQueriesOfAllServicesThatFail: they are taken and come to nothing. Services are asked
+// for one by one, where the query of all has left off; what it could not read is
+// published, and nothing twice.
+func TestQueriesOfAllServicesThatFail(t *testing.T) {
+	t.Parallel() // it takes a minute until that has lasted
+	s := servicesOf(t, nil, func(o *sandbox.Options) { o.Dialects = []sandbox.Dialect{sandbox.Query} })
+	s.env["GENESYS_AUDIT_API"] = "auto"
+	s.history()
+	a, stop := s.start(func(a *app) { a.lookForServices = 500 * time.Millisecond })
+	s.published(60 * time.Second)
+	if list := streamNames(a.Snapshot().Streams); !slices.Equal(list, []string{"query:*"}) {
+		t.Fatalf("streams %v", list)
+	}
+	if err := s.world.Org.Inject(sandbox.Fault{Kind: sandbox.QueryFailed, Endpoint: sandbox.EndpointSubmit, Service: sandbox.AllServices, Count: -1}); err != nil {
+		t.Fatal(err)
+	}
+	s.world.Org.Emit(100)
+	s.published(5 * time.Minute)
+	if list := streamNames(a.Snapshot().Streams); slices.Contains(list, "query:*") || len(list) < 10 {
+		t.Errorf("streams %v", list)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.world.Org.Emit(100)
+	a, _ = s.start()
+	s.published(90 * time.Second)
+	if list := streamNames(a.Snapshot().Streams); slices.Contains(list, "query:*") {
+		t.Errorf("after a restart, streams %v", list)
+	}
+}
+
 func streamNames(streams []web.Stream) []string {
 	var list []string
 	for _, s := range streams {

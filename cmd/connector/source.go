@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,13 +37,18 @@ func (a *app) newSource(log *zap.Logger) (*genesys.Client, error) {
 	return genesys.New(cfg)
 }
 
-// knownStreams are those that the offsets topic has a ledger of.
+// knownStreams are those that the offsets topic has a ledger of, that which was read
+// last first.
 func (a *app) knownStreams() []string {
 	term := a.current()
 	if term == nil {
 		return nil
 	}
-	return slices.Collect(maps.Keys(term.Ledgers()))
+	ledgers := term.Ledgers()
+	return slices.SortedFunc(maps.Keys(ledgers), func(x, y string) int {
+		// One that goes on where another stopped has covered as much: it comes first.
+		return cmp.Or(ledgers[y].Covered.Last().Compare(ledgers[x].Covered.Last()), strings.Compare(y, x))
+	})
 }
 
 // baseline is how far back the filter may be tried out: only time that the tail

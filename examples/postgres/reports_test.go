@@ -111,6 +111,39 @@ func (r reports) grantsInForce() {
 	r.expect("SELECT member, role, division FROM genesys_audit.grants_in_force WHERE member_id = 'no-admin' ORDER BY role_id",
 		"Newest Name|Agent|d1", "Newest Name|Named|Home")
 	r.admin.do(r.T, "DELETE FROM genesys_audit.changes WHERE audit_id LIKE 'named-%'")
+	r.deletions()
+	r.expect("SELECT member_id FROM genesys_audit.grants_in_force WHERE member_id LIKE 'gone-%' ORDER BY member_id", "gone-back", "gone-failed", "gone-queue", "gone-restored")
+	r.admin.do(r.T, "DELETE FROM genesys_audit.changes WHERE audit_id LIKE 'gone-%'")
+}
+
+// deletions of who has a role, in the ways in which live organisations show them, and what undoes them.
+func (r reports) deletions() {
+	r.Helper()
+	text := func(s string) *string { return &s }
+	at := func(id string, days int, entityType, action string) audit.Change {
+		return audit.Change{AuditID: "gone-" + id + action, Count: 1, Time: time.Now().Add(-time.Duration(days) * 24 * time.Hour), Action: action,
+			EntityType: entityType, EntityID: text("gone-" + id), Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT"}
+	}
+	state := func(id string, days int, from, to string) audit.Change {
+		c := at(id, days, "User", "Update")
+		c.AuditID += to
+		c.Key, c.Previous, c.New, c.Type = text("state"), text(from), text(to), "MODIFIED"
+		return c
+	}
+	rows := []row{
+		row(at("user", 9, "User", "Delete")), row(state("state", 9, "active", "deleted")), row(at("group", 9, "DirectoryGroup", "Delete")), row(at("client", 9, "OAuthClient", "Delete")),
+		row(state("back", 9, "active", "deleted")), row(state("back", 8, "deleted", "inactive")),
+		row(at("restored", 9, "User", "Delete")), row(at("restored", 8, "User", "Restore")),
+		row(state("twice", 9, "active", "deleted")), row(state("twice", 8, "deleted", "active")), row(at("twice", 7, "User", "Delete")),
+		row(at("failed", 9, "User", "Delete")), row(at("queue", 9, "Queue", "Delete")),
+	}
+	rows[len(rows)-2].Status = text("FAILURE")
+	for _, id := range []string{"user", "state", "group", "client", "back", "restored", "twice", "failed", "queue"} {
+		grant := at(id, 10, "Role", "MemberAdd")
+		grant.EntityID, grant.MemberID, grant.DivisionID, grant.Type = text("r-agent"), grant.EntityID, text("d1"), "ADDED"
+		rows = append(rows, row(grant))
+	}
+	insert(r.T, r.admin, rows)
 }
 
 // lookedUp adds grants with names, the later of which is inserted first.
@@ -136,6 +169,14 @@ func (r reports) outsideWorkingHours() {
 		"holiday|Wednesday|a holiday|ANN|1|{acw.timeoutMs}",
 		"saturday|Saturday||ANN|1|{acw.timeoutMs}")
 	r.expect("SELECT count(*) FROM genesys_audit.changes_outside_working_hours WHERE audit_id LIKE 'night-%' AND audit_id <> 'night-two-changes'", "0")
+	// An OAuth client's id may stand in the user's place alone: then only the settings tell.
+	stand, night := "stand", time.Date(2026, 7, 13, 1, 0, 0, 0, time.UTC)
+	insert(r.T, r.admin, []row{row(audit.Change{AuditID: "stand-in", Count: 1, Time: night, UserID: &stand, Action: "Update", EntityType: "Code", Type: "NONE", PreviousType: "ABSENT", NewType: "ABSENT"})})
+	const standIn = "SELECT actor_type, (SELECT count(*) FROM genesys_audit.changes_outside_working_hours WHERE user_id = 'stand') FROM genesys_audit.who_changed_what WHERE user_id = 'stand'"
+	r.expect(standIn, "user|1")
+	r.admin.do(r.T, "UPDATE genesys_audit.settings SET client_ids = '{other,stand}'")
+	r.expect(standIn, "client|0")
+	r.admin.do(r.T, "UPDATE genesys_audit.settings SET client_ids = DEFAULT; DELETE FROM genesys_audit.changes WHERE audit_id = 'stand-in'")
 	// The settings are what decides.
 	r.admin.do(r.T, "UPDATE genesys_audit.settings SET time_zone = 'UTC', work_starts = '06:00', work_ends = '24:00', work_days = '{1,2,3,4,5,6}'; DELETE FROM genesys_audit.holidays")
 	r.expect("SELECT audit_id FROM genesys_audit.changes_outside_working_hours WHERE user_id = 'ann' AND entity_type = 'WrapupCode'", "last-early-moment")

@@ -28,7 +28,9 @@ type config struct {
 	Kafka consumer.Config
 	Rules string `env:"RULES_FILE, default=rules.yaml"`
 	// Events that were older than this when they were published are history, not news.
-	MaxAge time.Duration `env:"ALERT_MAX_AGE, default=24h"`
+	// The connector's last sweep finds what the API shows late after a day, and more
+	// where many streams share the limit.
+	MaxAge time.Duration `env:"ALERT_MAX_AGE, default=48h"`
 
 	WebhookURL    string `env:"WEBHOOK_URL"`
 	WebhookFormat string `env:"WEBHOOK_FORMAT, default=slack"` // one of formats

@@ -60,6 +60,7 @@ type Condition struct {
 	Member              Patterns `yaml:"member"`
 	MemberType          Patterns `yaml:"memberType"`
 	Division            Patterns `yaml:"division"`
+	Unnamed             bool     `yaml:"unnamed"`
 	SelfGrant           bool     `yaml:"selfGrant"`
 	OutsideWorkingHours bool     `yaml:"outsideWorkingHours"`
 }
@@ -117,6 +118,7 @@ func (c *Condition) peopleHold(s *subject) bool {
 		c.Role.match(s.roleID, s.roleName) && c.Member.match(s.memberID, s.memberName) &&
 		c.MemberType.match(consumer.Text(s.MemberType)) &&
 		c.Division.match(consumer.Text(s.DivisionID), consumer.Text(s.DivisionName)) &&
+		(!c.Unnamed || s.unnamed()) &&
 		(!c.SelfGrant || s.actorID != "" && s.actorID == s.memberID)
 }
 

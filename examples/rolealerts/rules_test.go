@@ -94,7 +94,7 @@ func TestShippedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rules) != 21 || r.Memory() != 20*time.Minute {
+	if len(r.Rules) != 22 || r.Memory() != 20*time.Minute {
 		t.Errorf("%d rules, memory %s", len(r.Rules), r.Memory())
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sethvargo/go-envconfig"
+
 	"genesys-audit-connector/examples/consumer"
 	"genesys-audit-connector/examples/consumer/consumertest"
 )
@@ -109,17 +111,20 @@ func grantCases() []shippedCase {
 	one := func(l live) []live { return []live{l} }
 	return []shippedCase{
 		{"a grant by the system", one(grant), named{role: "Agent", member: "Bob Stone", division: "Berlin"}, []string{"Role granted"}},
-		{"a grant without names", one(grant), named{}, []string{"Role granted"}},
+		{"a grant without names", one(grant), named{}, []string{"Role granted of which names are not known"}},
+		{"a grant whose role has no name", one(grant), named{member: "Bob Stone"}, []string{"Role granted of which names are not known"}},
+		{"a grant to nobody knows whom", one(grant), named{role: "Agent"}, []string{"Role granted of which names are not known"}},
+		{"changed", one(by(grant, func(l *live) { l.Action = "MemberUpdate" })), named{role: "Agent", memberType: "group"}, []string{"Role granted to a group"}},
 		{"a watched role, by name", one(grant), named{role: "Master Admin"}, []string{"Watched role granted"}},
 		{"a watched role, by pattern", one(grant), named{role: "Telephony Admin"}, []string{"Watched role granted"}},
-		{"a role that only sounds so", one(grant), named{role: "Administration clerk"}, []string{"Role granted"}},
+		{"a role that only sounds so", one(grant), named{role: "Administration clerk", member: "Bob Stone"}, []string{"Role granted"}},
 		{"to a group", one(grant), named{role: "Agent", memberType: "group"}, []string{"Role granted to a group"}},
 		{"to an OAuth client", one(grant), named{role: "Agent", memberType: "client"}, []string{"Role granted to an OAuth client"}},
 		{"to oneself", one(self), named{role: "Agent"}, []string{"Role granted to oneself"}},
-		{"at night", one(night), named{role: "Agent"}, []string{"Role granted", "Role changed outside working hours"}},
+		{"at night", one(night), named{role: "Agent", member: "Bob Stone"}, []string{"Role granted", "Role changed outside working hours"}},
 		{"taken", one(consumertest.LiveGrant("", "MemberRemove", bob, role, "*")), named{role: "Master Admin"}, nil},
 		{"many", times(10, time.Second, grant, func(i int, l *live) { l.EntityName = strings.Replace(l.EntityName, "e7", fmt.Sprintf("%02d", i), 1) }),
-			named{role: "Agent"}, append(slices.Repeat([]string{"Role granted"}, 9), "Many grants in a short time", "Role granted")},
+			named{role: "Agent", member: "Bob Stone"}, append(slices.Repeat([]string{"Role granted"}, 9), "Many grants in a short time", "Role granted")},
 	}
 }
 
@@ -240,6 +245,24 @@ func TestShippedRulesFireOnTheirEventsOnly(t *testing.T) {
 		if !fired[rule.Name] {
 			t.Errorf("rule %q has no event that it fires on", rule.Name)
 		}
+	}
+}
+
+// TestWhatTheLastSweepFindsIsNews: the connector looks for events that the API shows late
+// until they are a day old, and finds them then or a while after.
+func TestWhatTheLastSweepFindsIsNews(t *testing.T) {
+	var c config
+	if err := consumer.Load(t.Context(), envconfig.MapLookuper(map[string]string{"KAFKA_BROKERS": "broker:9092"}), &c); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := LoadRules("rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := shown(t, consumertest.LiveGrant("late", "MemberAdd", bob, role, division), named{})[0]
+	m.Published = m.Time.Add(24*time.Hour + 12*time.Hour) // a sweep may gather half of its age: sweepEvery
+	if found := newEvaluator(rules, c.MaxAge).alerts(&m); len(found) != 1 {
+		t.Errorf("%d alerts of a grant that the last sweep found", len(found))
 	}
 }
 

@@ -69,6 +69,12 @@ func (s *subject) setActor(r *Rules) {
 	}
 }
 
+// unnamed reports whether nothing tells which role it is, or who got or lost it: rules
+// that go by names cannot see it.
+func (s *subject) unnamed() bool {
+	return s.roleID != "" && s.roleName == "" || s.memberID != "" && s.memberName == "" && s.MemberType == nil
+}
+
 // countedBy is what events are counted by.
 func (s *subject) countedBy(by string) string {
 	switch by {

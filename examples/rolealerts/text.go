@@ -57,10 +57,18 @@ func isBlank(r rune) bool {
 	return false
 }
 
-// quoted returns a text in quotation marks, of which it has none itself, so that
-// nothing in it can be taken for a word of the sentence around it.
+// quoted returns a text in quotation marks, of which it has none itself, nor any that
+// look like them, so that nothing in it can be taken for a word of the sentence around it.
 func quoted(text string, most int) string {
-	return `"` + strings.ReplaceAll(cut(plain(text), most), `"`, "'") + `"`
+	return `"` + strings.Map(unquoted, cut(plain(text), most)) + `"`
+}
+
+func unquoted(r rune) rune {
+	switch r {
+	case '"', '“', '”', '„', '‟', '″', '‶', '＂', '〃', '〝', '〞', '〟', '״', 'ˮ', 'ʺ', '❝', '❞':
+		return '\''
+	}
+	return r
 }
 
 // word returns the name of an action or a type: as it is where it looks like one.

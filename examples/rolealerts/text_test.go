@@ -37,6 +37,11 @@ func TestPlainTextIsOneLineOfWhatIsSeen(t *testing.T) {
 	if got := quoted("a\" gave \"b\n", 100); got != `"a' gave 'b"` {
 		t.Error(got)
 	}
+	for _, mark := range "“”„‟″＂〝〞״" {
+		if got := quoted("Bob"+string(mark)+" in all divisions", 100); got != `"Bob' in all divisions"` {
+			t.Error(got)
+		}
+	}
 }
 
 // hostile are texts that a chat would make something of.

@@ -16,8 +16,8 @@ import (
 // noise is what live organisations write most of and nobody asks for: the version of a
 // user that synchronisation counts up and nothing else, and a group's list of
 // individuals, of which the event says nothing.
-const noise = "serviceName=Directory entityType=User configurationKey=version changeCount=1; " +
-	"serviceName=Groups entityType=DirectoryGroup configurationKey=individuals changeCount=1"
+const noise = "serviceName=Directory entityType=User action=Update status=SUCCESS| configurationKey=version changeCount=1; " +
+	"serviceName=Groups entityType=DirectoryGroup action=Update status=SUCCESS| configurationKey=individuals changeCount=1"
 
 // fields are what an exclusion may ask about.
 var fields = map[string]func(*consumer.Message) string{

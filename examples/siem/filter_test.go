@@ -31,6 +31,9 @@ func TestNoiseIsWhatSaysNothing(t *testing.T) {
 	}{
 		"only the version":         {fmt.Sprintf(user, version), []bool{true}},
 		"the version and a title":  {fmt.Sprintf(user, version+`,{"property":"title","oldValues":["a"],"newValues":["b"]}`), []bool{false, false}},
+		"somebody is gone":         {strings.Replace(fmt.Sprintf(user, version), `"Update"`, `"Delete"`, 1), []bool{false}},
+		"a group is gone":          {strings.Replace(fmt.Sprintf(group, `{"property":"individuals","oldValues":[],"newValues":[]}`), `"Update"`, `"Delete"`, 1), []bool{false}},
+		"a failure":                {strings.Replace(fmt.Sprintf(user, version), `"level"`, `"status":"FAILURE","level"`, 1), []bool{false}},
 		"a title":                  {fmt.Sprintf(user, `{"property":"title","oldValues":["a"],"newValues":["b"]}`), []bool{false}},
 		"a user's version in SCIM": {strings.Replace(fmt.Sprintf(user, version), "Directory", "SCIM", 1), []bool{false}},
 		"individuals":              {fmt.Sprintf(group, `{"property":"individuals","oldValues":[],"newValues":[]}`), []bool{true}},

@@ -13,6 +13,10 @@ type column struct{ name, kind, field string }
 
 var columns = []column{
 	{"TimeGenerated", "datetime", "@timestamp"},
+	// Azure puts the time of receipt into TimeGenerated where that is older than two days,
+	// or more than a day ahead: what is backfilled has its own time here alone.
+	// https://learn.microsoft.com/en-us/azure/azure-monitor/logs/log-standard-columns#timegenerated
+	{"EventTime", "datetime", "@timestamp"},
 	{"Message", "string", "message"},
 	{"ChangeId", "string", "genesys.audit.change.id"},
 	{"AuditId", "string", "event.id"},

@@ -93,6 +93,8 @@ func grantCases() map[string]sigmaCase {
 		"to a group":                {[]string{grant}, names("Supervisor", "group"), []string{"role_granted_to_group"}},
 		"taken from a group":        {[]string{live("PeoplePermissions", "Role", "MemberRemove", triple)}, names("Supervisor", "group"), nil},
 		"a role that may grant":     one(role("Update", "permissions", `["a:b:c"]`, `["a:b:c","authorization:grant:add"]`), "role_may_grant_roles"),
+		"a role with a policy":      one(role("Update", "permissionPolicies", `[]`, `["{\"domain\": \"authorization\",\"entityName\":\"grant\",\"actionSet\":[\"add\"]}"]`), "role_may_grant_roles"),
+		"a role with another one":   one(role("Update", "permissionPolicies", `[]`, `["{\"domain\":\"routing\",\"entityName\":\"authorization\"}"]`)),
 		"a role that may see more":  one(role("Update", "permissions", `["a:b:c"]`, `["a:b:c","analytics:view:view"]`)),
 		"a role that may no longer": one(role("Update", "permissions", `["authorization:grant:add"]`, `["a:b:c"]`)),
 		"a role's name":             one(role("Update", "name", "a", "authorization:")),

@@ -16,6 +16,9 @@ type Stream struct {
 	// Replaces are the names under which older versions read what this stream reads,
 	// though not all of it.
 	Replaces []string
+	// Continues is the name under which all of what this stream reads was read, and
+	// more; "" for none. As long as the stream has no ledger, that one's is its own.
+	Continues string
 }
 
 // Previewed is a part of a stream that can be read sooner.

@@ -111,7 +111,8 @@ func (e *Encoder) memberOf(c *change) member {
 		m.found = name.Text
 	}
 	if m.typ == unknownMember {
-		m.typ, m.typeLooked = memberTypes[name.Kind], true
+		m.typ = memberTypes[name.Kind] // unknown where it may be one of several
+		m.typeLooked = m.typ != unknownMember
 	}
 	return m
 }
@@ -206,7 +207,7 @@ func (a *Asker) Ask(ev *audit.Event, names audit.Names, tell func(kind audit.Kin
 	}
 	e.lookUp(&meta)
 	if isName(e.fields.userName) {
-		e.tell(tell, audit.UserKind, e.view(e.fields.userID), e.fields.userName)
+		e.tell(tell, actorKinds, e.view(e.fields.userID), e.fields.userName)
 	}
 	if e.grant.subject != nil {
 		e.memberOf(&change{})

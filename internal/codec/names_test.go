@@ -18,7 +18,7 @@ import (
 type phoneBook map[string]string
 
 var kindLetters = map[string]audit.Kind{"u": audit.UserKind, "c": audit.ClientKind, "g": audit.GroupKind,
-	"r": audit.RoleKind, "q": audit.QueueKind, "d": audit.DivisionKind}
+	"r": audit.RoleKind, "q": audit.QueueKind, "d": audit.DivisionKind, "a": actorKinds}
 
 func (b phoneBook) NameOf(kinds audit.Kind, id []byte) (audit.Name, bool) {
 	for letter, kind := range kindLetters {
@@ -54,7 +54,7 @@ func namedChanges(t *testing.T, book audit.Names, event string) []audit.Change {
 // A record has the names of the ids that the event has no name for, and says which
 // of its fields do not come from the event.
 func TestNamesThatWereLookedUp(t *testing.T) {
-	book := phoneBook{"u ann": "Ann", "u bob": "Bob", "c bot": "Robot", "g team": "Team", "r role": "Supervisor", "q queue": "Support", "d div": "Berlin"}
+	book := phoneBook{"a who": "Ann or Robot", "u ann": "Ann", "u bob": "Bob", "c bot": "Robot", "g team": "Team", "r role": "Supervisor", "q queue": "Support", "d div": "Berlin"}
 	const grant = `"action":"MemberAdd","entityType":"Role","entity":{"id":"role","name":"SUBJECT--role--DIVISION"}`
 	grantOf := func(subject, division string) string {
 		return strings.NewReplacer("SUBJECT", subject, "DIVISION", division).Replace(grant)
@@ -66,6 +66,7 @@ func TestNamesThatWereLookedUp(t *testing.T) {
 			"user=Ann entity=Supervisor member=user Bob division= resolved=userName entityName memberType memberName"},
 		"to a group":                 {grantOf("team", "div"), "user= entity=Supervisor member=group Team division=Berlin resolved=entityName memberType memberName divisionName"},
 		"to an OAuth client":         {grantOf("bot", "?"), "user= entity=Supervisor member=client Robot division= resolved=entityName memberType memberName"},
+		"to a user or client":        {grantOf("who", "?"), "user= entity=Supervisor member= Ann or Robot division= resolved=entityName memberName"},
 		"to somebody unknown":        {grantOf("eve", "?"), "user= entity=Supervisor member=  division= resolved=entityName"},
 		"names in the context":       {`"context":{"roleName":"Own","memberName":"Robert"},` + grantOf("bob", "div"), "user= entity=Own member=user Robert division=Berlin resolved=memberType divisionName"},
 		"a client in a user's place": {`"action":"Update","user":{"id":"bot"},"entityType":"Queue","entity":{"id":"queue","name":"Its own"}`, "user=Robot entity=Its own member=  division= resolved=userName"},
@@ -187,19 +188,20 @@ func allEvents(t *testing.T) iter.Seq[string] {
 	}
 }
 
-// Names that an event has are told, but for those that are three ids.
+// Names that an event has are told, but for those that are three ids. Who acts may be a
+// user or a client.
 func TestAskerTellsNamesOfTheEvent(t *testing.T) {
 	asker, err := NewAsker()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for event, want := range map[string]string{
-		`{"user":{"id":"a","name":"Ann"},"entityType":"Queue","entity":{"id":"q","name":"Support"}}`:                                 "users a=Ann queues q=Support",
-		`{"userId":"a","userName":"Ann","entityType":"role","entityId":"r","entityName":"Admin"}`:                                    "users a=Ann roles r=Admin",
+		`{"user":{"id":"a","name":"Ann"},"entityType":"Queue","entity":{"id":"q","name":"Support"}}`:                                 "things of several kinds a=Ann queues q=Support",
+		`{"userId":"a","userName":"Ann","entityType":"role","entityId":"r","entityName":"Admin"}`:                                    "things of several kinds a=Ann roles r=Admin",
 		`{"user":{"name":"Ann"},"entityType":"Trunk","entity":{"id":"q","name":"T"}}`:                                                "",
 		`{"action":"MemberAdd","entityType":"Role","entity":{"id":"r","name":"u--r--d"}}`:                                            "",
 		`{"action":"Create","entityType":"Role","entity":{"id":"r","name":"a--b--c"}}`:                                               "",
-		`{"id":"x","eventTime":"2026-01-01T00:00:00Z","userId":"a","username":"Ann","entityType":"OAuthClient","entity":{"id":"c"}}`: "users a=Ann",
+		`{"id":"x","eventTime":"2026-01-01T00:00:00Z","userId":"a","username":"Ann","entityType":"OAuthClient","entity":{"id":"c"}}`: "things of several kinds a=Ann",
 	} {
 		ev := scan(t, event)
 		var told []string

@@ -43,6 +43,7 @@ const (
 	nameToken      = "token"
 	nameAPI        = "audit API"
 	namePermission = "permission"
+	nameDivisions  = "divisions"
 	nameTaxonomy   = "taxonomy"
 	nameEvents     = "events"
 	nameRetention  = "retention"
@@ -58,7 +59,7 @@ func (a API) examine(e examination) {
 	api := e.look("API host", hostTime, func(ctx context.Context, f *finding) {
 		host(ctx, f, a.URL, "GENESYS_REGION (or GENESYS_API_URL)")
 	})
-	rest := []string{nameAPI, namePermission, nameTaxonomy, nameEvents, nameRetention, nameNames, nameClock, nameRate}
+	rest := []string{nameAPI, namePermission, nameDivisions, nameTaxonomy, nameEvents, nameRetention, nameNames, nameClock, nameRate}
 	if !a.Names {
 		rest = slices.DeleteFunc(rest, func(name string) bool { return name == nameNames })
 	}
@@ -121,13 +122,14 @@ func (a API) examineAudits(e examination) {
 	defer a.examineNames(e)
 	var opened opening
 	if e.look(nameAPI, openTime, func(ctx context.Context, f *finding) { opened = a.open(ctx, f) }) == Failed {
-		e.skip("the audit API does not answer as it should", namePermission, nameTaxonomy, nameEvents, nameRetention)
+		e.skip("the audit API does not answer as it should", namePermission, nameDivisions, nameTaxonomy, nameEvents, nameRetention)
 		return
 	}
 	if e.look(namePermission, streamTime, func(ctx context.Context, f *finding) { a.permission(ctx, f, opened) }) == Failed {
-		e.skip("it needs the permission", nameTaxonomy, nameEvents, nameRetention)
+		e.skip("it needs the permission", nameDivisions, nameTaxonomy, nameEvents, nameRetention)
 		return
 	}
+	a.examineDivisions(e)
 	if e.judge(nameTaxonomy, func(f *finding) { opened.taxonomy(f) }) == Failed {
 		e.skip("what to read is not known", nameEvents, nameRetention)
 		return

@@ -25,6 +25,9 @@ func TestAllIsFine(t *testing.T) {
 			w.genesys.Services = []string{"Routing", "PeoplePermissions"}
 			said := examine(t, w.admit())
 			said.expect(t, nil)
+			if c := said["divisions"]; c.Status != OK || c.Detail != "the token may see all divisions" {
+				t.Errorf("divisions: %+v", c)
+			}
 			events := 0
 			for name := range said {
 				if strings.HasPrefix(name, "events ") {
@@ -114,6 +117,41 @@ func TestAPI(t *testing.T) {
 			breaks: services, // asked: permission, Architect, Routing
 			then:   fault(sandbox.Fault{Kind: sandbox.StatusCode, Status: 403, Endpoint: sandbox.EndpointRealtime, Skip: 2, Count: 1}),
 			want:   map[string]symptom{"events Routing": {Failed, "403", "audits:audit:view"}},
+		},
+		"some divisions": {
+			breaks: func(w *ward) { w.world.Divisions = []string{"Dublin", "Berlin"} },
+			want:   map[string]symptom{"divisions": {Warning, "2 of 4 divisions (Berlin, Dublin): events of the others may never be shown", "in all divisions"}},
+		},
+		"every division by name": {
+			breaks: func(w *ward) { w.world.Divisions = []string{"Dublin", "Berlin", "Home", "São Paulo"} },
+			want:   map[string]symptom{"divisions": {Warning, "4 of 4 divisions (Berlin, Dublin, Home, São Paulo): events of divisions that are added later", "in all divisions"}},
+		},
+		"no division": {
+			breaks: func(w *ward) { w.world.Divisions = []string{} },
+			want:   map[string]symptom{"divisions": {Warning, "0 of 4 divisions: events of the others", "in all divisions"}},
+		},
+		"some divisions of nobody knows how many": {
+			breaks: func(w *ward) {
+				w.world.Divisions, w.world.Forbidden = []string{"Berlin"}, []string{sandbox.PermissionDivisions}
+			},
+			want: map[string]symptom{"divisions": {Warning, "1 divisions (Berlin): events of the others", "in all divisions"}},
+		},
+		"divisions told by the client's id only": {
+			breaks: func(w *ward) { w.world.Divisions = []string{"Berlin"} },
+			then:   fault(sandbox.Fault{Kind: sandbox.StatusCode, Status: 400, Endpoint: sandbox.EndpointPermitted, Count: 1}),
+			want:   map[string]symptom{"divisions": {Warning, "1 of 4 divisions", "in all divisions"}},
+		},
+		"divisions not told: forbidden": {
+			then: fault(sandbox.Fault{Kind: sandbox.StatusCode, Status: 403, Endpoint: sandbox.EndpointPermitted, Count: -1}),
+			want: map[string]symptom{"divisions": {Skipped, "does not tell which divisions", ""}},
+		},
+		"divisions not told: not served": {
+			then: fault(sandbox.Fault{Kind: sandbox.StatusCode, Status: 404, Endpoint: sandbox.EndpointPermitted, Count: -1}),
+			want: map[string]symptom{"divisions": {Skipped, "404", ""}},
+		},
+		"divisions not told: out of order": {
+			then: fault(sandbox.Fault{Kind: sandbox.StatusCode, Status: 500, Endpoint: sandbox.EndpointPermitted, Count: -1}),
+			want: map[string]symptom{"divisions": {Skipped, "500", ""}},
 		},
 		"a filter that is known to be wrong": {
 			breaks: func(w *ward) { w.genesys.Filter = "type=admin" },

@@ -82,7 +82,8 @@ type Config struct {
 	Report  func(health.Subject, error)
 	Version string // of the product, for the API's operators; "dev"
 	// KnownStreams, where set, lists the streams that were read before, by any
-	// process: what served them is not given up for one odd answer.
+	// process, the one that was read last first: what served them is not given up
+	// for one odd answer.
 	KnownStreams func() []string
 	Logger       *zap.Logger
 }
@@ -339,11 +340,18 @@ func (c *Client) Read(ctx context.Context, r audit.Read, take func(page audit.Pa
 	c.log.Debug("read", zap.String("stream", s.Name), zap.String("subject", s.subject), zap.Stringer("purpose", r.Purpose),
 		zap.Stringer("interval", r.Interval), zap.Int("pages", rd.pages), zap.Int("events", rd.events),
 		zap.Duration("took", time.Since(started)), zap.Bool("whole", err == nil))
-	switch {
-	case err == nil:
+	if err == nil {
+		c.noteWhole(s, nil)
 		return nil
-	case rd.toBlame(err) && c.servesElsewhere(ctx, rd):
-		return fmt.Errorf("read %s %s: %w: %w", s.Name, r.Interval, poller.ErrUnreadable, err)
+	}
+	if rd.toBlame(err) {
+		if c.servesElsewhere(ctx, rd) {
+			c.noteWhole(s, nil)
+			return fmt.Errorf("read %s %s: %w: %w", s.Name, r.Interval, poller.ErrUnreadable, err)
+		}
+		if ctx.Err() == nil {
+			c.noteWhole(s, err)
+		}
 	}
 	return fmt.Errorf("read %s %s: %w", s.Name, r.Interval, err)
 }

@@ -58,6 +58,7 @@ type believed struct {
 	// tried; otherwise is answers to the contrary.
 	whole     *bool
 	otherwise lasting
+	inVain    inVain
 }
 
 // confirm asks until the answer is one that counts at once, or has lasted.

@@ -92,6 +92,17 @@ func (c *Client) UserNames(ctx context.Context, ids []string, add func(id, name 
 	err := c.namesPage(ctx, audit.UserKind, query, func(a *answer) {
 		addNames(a, func(id, name string) { shown[id] = true; add(id, name) })
 	})
+	if malformed(err) { // one of the ids: the others are not to stay without names for it
+		if len(ids) == 1 {
+			none(ids[0])
+			return nil
+		}
+		half := len(ids) / 2
+		if err := c.UserNames(ctx, ids[:half], add, none); err != nil {
+			return err
+		}
+		return c.UserNames(ctx, ids[half:], add, none)
+	}
 	if err != nil {
 		return err
 	}
@@ -104,7 +115,7 @@ func (c *Client) UserNames(ctx context.Context, ids []string, add func(id, name 
 			return nil
 		}
 		err := c.userName(ctx, id, add)
-		if notServed(err) {
+		if notServed(err) || malformed(err) {
 			none(id)
 			continue
 		}
@@ -161,6 +172,12 @@ func (c *Client) lookUp(ctx context.Context, req *request, check func(*answer) e
 		return nil, fmt.Errorf("%s: %w", req.op, err)
 	}
 	return a, nil
+}
+
+// malformed reports whether the API refused what was asked, and not who asked.
+func malformed(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Status == http.StatusBadRequest
 }
 
 // forbidden makes a refusal one of a kind of names: what the client says of it is

@@ -153,6 +153,39 @@ func TestUsersThatASearchHides(t *testing.T) {
 	})
 }
 
+// TestIDThatNoUserCanHave: an id that the API calls malformed is nobody's, and keeps no
+// other one's name back.
+func TestIDThatNoUserCanHave(t *testing.T) {
+	var asked atomic.Int32
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == tokenPath {
+			grants("access", time.Hour)(w, r)
+			return
+		}
+		asked.Add(1)
+		if strings.Contains(r.URL.RequestURI(), "bad") {
+			failing(400, "invalid.value")(w, r)
+			return
+		}
+		var entities []string
+		for id := range strings.SplitSeq(r.URL.Query().Get("id"), ",") {
+			entities = append(entities, fmt.Sprintf(`{"id":%q,"name":"Ann"}`, id))
+		}
+		say(200, `{"entities":[`+strings.Join(entities, ",")+`]}`)(w, r)
+	}
+	inLab(t, http.HandlerFunc(handler), nil, func(l *lab) {
+		ids := []string{"bad0"}
+		for i := range 99 {
+			ids = append(ids, fmt.Sprint("id", i))
+		}
+		found, nobody := 0, []string(nil)
+		err := l.client.UserNames(l.t.Context(), ids, func(string, string) { found++ }, func(id string) { nobody = append(nobody, id) })
+		if err != nil || found != 99 || !slices.Equal(nobody, ids[:1]) || asked.Load() > 15 {
+			l.t.Errorf("%d found, nobody %q, %d requests, %v", found, nobody, asked.Load(), err)
+		}
+	})
+}
+
 // asker asks for turns of a purpose until ctx ends, and counts them.
 func asker(ctx context.Context, p *pacer, f family, purpose audit.Purpose, n *atomic.Int32) func() {
 	return func() {

@@ -282,6 +282,7 @@ func (c *Client) serviceStream(m mappings, service string) *stream {
 	st.dialect, st.Retention = string(Query), c.retention(Query)
 	st.read = func(ctx context.Context, r *reading) error { return c.readQuery(ctx, r, r.Interval, true) }
 	st.Replaces = []string{string(Auto) + ":" + service, wholeName}
+	st.Continues = wholeName
 	c.addPreview(st, m, service)
 	return st
 }
@@ -336,6 +337,7 @@ func (c *Client) Changed(ctx context.Context) (bool, error) {
 	if c.cfg.Dialect == Auto && c.lookForAuditlogs(ctx) {
 		return true, nil
 	}
+	c.reconsiderWhole(ctx)
 	streams, _, err := c.chooseServices(ctx, audit.Sweep)
 	if err != nil {
 		return false, fmt.Errorf("look for new services: %w", err)

@@ -29,8 +29,11 @@ func (c *Client) allowsWhole(ctx context.Context, m mappings, purpose audit.Purp
 		return false
 	}
 	c.mu.Lock()
-	decided := c.whole
+	decided, failing := c.whole, c.inVain.given
 	c.mu.Unlock()
+	if failing || decided == nil && c.wasGivenUp() {
+		return false
+	}
 	if decided != nil {
 		return c.stillAllowsWhole(c.tryWhole(ctx, purpose))
 	}

@@ -107,7 +107,7 @@ func BenchmarkMemory(b *testing.B) {
 		for i := range events {
 			id := fmt.Sprintf("u-%034d", i%100)
 			events[i] = &audit.Event{ID: "u:" + id, Time: time.Now()}
-			r.users.known.put(id, user{"Ann", time.Now().Unix()})
+			r.users.known.put(id, user{"Ann", time.Now().Unix(), audit.UserKind})
 		}
 		b.ReportAllocs()
 		for b.Loop() {

@@ -14,7 +14,7 @@ import (
 // where an id is asked for that it lacks, once a minute.
 type list struct {
 	access
-	names map[string]string
+	names map[string]listed
 	read  bool // at least once
 	tried time.Time
 	busy  bool
@@ -24,18 +24,26 @@ type list struct {
 	regular          time.Time // when everything was last read because it was due
 }
 
+// listed is what something is called, and since when that is known, in Unix seconds.
+type listed struct {
+	name string
+	at   int64
+}
+
 func newList(kind audit.Kind) *list {
 	return &list{
-		access: access{kind: kind}, names: make(map[string]string),
+		access: access{kind: kind}, names: make(map[string]listed),
 		unknown: make(map[string]struct{}), missing: make(map[string]struct{}),
 	}
 }
 
-func (l *list) told(id, name []byte) {
-	if _, known := l.names[string(id)]; known || len(l.names) >= mostListed || !isID(id) {
+// told takes in what an event calls something, unless something newer is known.
+func (l *list) told(id, name []byte, at int64) {
+	known, ok := l.names[string(id)]
+	if ok && (known.at >= at || known.name == string(name)) || !ok && (len(l.names) >= mostListed || !isID(id)) {
 		return
 	}
-	l.names[string(id)] = clip(string(name))
+	l.names[string(id)] = listed{clip(string(name)), at}
 	delete(l.unknown, string(id))
 	delete(l.missing, string(id))
 }
@@ -105,14 +113,14 @@ func (r *Resolver) readList(ctx context.Context, l *list) {
 	l.unknown, l.busy, l.tried = make(map[string]struct{}), true, began
 	r.mu.Unlock()
 
-	fresh, more := make(map[string]string), false
+	fresh, more := make(map[string]listed), false
 	err := r.source.ListNames(ctx, l.kind, func(id, name string) {
 		switch {
 		case len(id) > longestID || name == "":
 		case len(fresh) >= mostListed:
 			more = true
 		default:
-			fresh[id] = clip(name)
+			fresh[id] = listed{clip(name), began.Unix()}
 		}
 	})
 
@@ -128,15 +136,15 @@ func (r *Resolver) readList(ctx context.Context, l *list) {
 			r.log.Debug("there are more names than are kept", zap.Stringer("of", l.kind), zap.Int("kept", mostListed))
 		}
 	}
-	r.ended(time.Since(began), err)
+	r.ended(&l.access, time.Since(began), err)
 }
 
 // take takes in a whole reading. What is gone keeps its name: it may be asked for
-// yet. Needs mu.
-func (r *Resolver) take(l *list, fresh map[string]string, asked map[string]struct{}, began time.Time) {
-	for id, name := range l.names {
-		if _, there := fresh[id]; !there && len(fresh) < mostListed {
-			fresh[id] = name
+// yet; and what an event has told since it began stays. Needs mu.
+func (r *Resolver) take(l *list, fresh map[string]listed, asked map[string]struct{}, began time.Time) {
+	for id, known := range l.names {
+		if f, there := fresh[id]; there && known.at > f.at || !there && len(fresh) < mostListed {
+			fresh[id] = known
 		}
 	}
 	l.names, l.read = fresh, true
@@ -162,6 +170,8 @@ type access struct {
 	until time.Time // nothing is asked before
 	told  bool      // that it is forbidden
 	fails int       // in a row
+	// slow says that a lookup took too long: no step waits for one until one does not.
+	slow bool
 }
 
 // noteAccess takes note of how a lookup ended. That a kind is forbidden is said once.

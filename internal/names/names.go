@@ -50,7 +50,7 @@ const (
 	offFor        = time.Hour      // after a refusal
 	staleAfter    = 24 * time.Hour // a user's name is looked up again, and used meanwhile
 
-	// Bounds of the memory. Full, with names of a usual length, it takes 20 MiB, with
+	// Bounds of the memory. Full, with names of a usual length, it takes 22 MiB, with
 	// names of the greatest length 50 MiB: BenchmarkMemory.
 	mostUsers     = 32_768
 	mostStrangers = 8_192  // ids that are no user's
@@ -74,8 +74,6 @@ type Resolver struct {
 	lists map[audit.Kind]*list
 	// changed is closed, and made anew, when a lookup has ended.
 	changed chan struct{}
-	// impatient says that lookups took too long: no step waits until one does not.
-	impatient bool
 
 	wakeUsers, wakeLists chan struct{}
 }
@@ -144,22 +142,34 @@ func (r *Resolver) Resolve(ctx context.Context, events iter.Seq[*audit.Event]) a
 	defer patience.Stop()
 	for {
 		r.mu.Lock()
-		pending := r.settle(s)
-		changed, wait := r.changed, !r.impatient
+		waits := r.settle(s)
+		changed := r.changed
 		r.mu.Unlock()
-		if !pending || !wait {
+		if waits == 0 {
 			return s
 		}
 		select {
 		case <-changed:
 		case <-patience.C:
-			r.mu.Lock()
-			r.impatient = true
-			r.mu.Unlock()
-			r.log.Debug("names take too long, events go on with ids")
+			r.tooSlow(waits)
 			return s
 		case <-ctx.Done():
 			return s
+		}
+	}
+}
+
+// tooSlow has no step wait for names of these kinds, until a lookup of the kind is fast.
+func (r *Resolver) tooSlow(kinds audit.Kind) {
+	r.log.Debug("names take too long, events go on with ids", zap.Stringer("of", kinds))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if kinds&audit.UserKind != 0 {
+		r.users.slow = true
+	}
+	for kind, l := range r.lists {
+		if kinds&kind != 0 {
+			l.slow = true
 		}
 	}
 }
@@ -175,76 +185,105 @@ func (r *Resolver) read(s *step, events iter.Seq[*audit.Event]) {
 	}
 }
 
-// told takes in a name that an event has.
-func (r *Resolver) told(kind audit.Kind, id, name []byte, at time.Time) {
+// told takes in a name that an event of some time has. Of several kinds it is not sure
+// which one it is: who acts may be a user or a client.
+func (r *Resolver) told(kinds audit.Kind, id, name []byte, at time.Time) {
 	if len(name) == 0 {
 		return
 	}
+	since := min(at.Unix(), time.Now().Unix()) // an event may say that it is of tomorrow
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if kind == audit.UserKind {
-		r.users.told(id, name, at)
-		return
+	for kind, l := range r.lists {
+		if _, there := l.names[string(id)]; there && kinds&kind != 0 || kinds == kind {
+			l.told(id, name, since)
+			return
+		}
 	}
-	r.lists[kind].told(id, name)
+	if kinds&audit.UserKind != 0 {
+		r.users.told(kinds, id, name, since)
+	}
 }
 
 // settle moves what is known by now from wanted to names, and has the rest looked
-// up. It reports whether waiting may bring more. Needs mu.
-func (r *Resolver) settle(s *step) (pending bool) {
+// up. It returns the kinds of which waiting may bring more. Needs mu.
+func (r *Resolver) settle(s *step) (waits audit.Kind) {
 	now := time.Now()
 	for w := range s.wanted {
-		name, ok, later := r.lookUp(w, now)
-		if ok {
+		name, ok, coming := r.lookUp(w, now)
+		if name.Text != "" {
 			s.names[w] = name
 		}
-		if ok || !later {
+		if ok || coming == 0 {
 			delete(s.wanted, w)
+			continue
 		}
-		pending = pending || !ok && later
+		waits |= r.worthWaiting(coming)
 	}
-	return pending
+	return waits
 }
 
-// lookUp returns the name of an id; pending where it is being asked for. All lists
-// are looked at before anybody is asked, and users are asked before lists. Needs mu.
-func (r *Resolver) lookUp(w want, now time.Time) (name audit.Name, ok, pending bool) {
+// worthWaiting returns those of the kinds whose lookups are not too slow. Needs mu.
+func (r *Resolver) worthWaiting(kinds audit.Kind) audit.Kind {
+	if r.users.slow {
+		kinds &^= audit.UserKind
+	}
+	for kind, l := range r.lists {
+		if l.slow {
+			kinds &^= kind
+		}
+	}
+	return kinds
+}
+
+// lookUp returns the name of an id; where that is not ok there may be a better one, and
+// coming are the kinds that are being asked. All lists are looked at before anybody is
+// asked, and users are asked before lists. Needs mu.
+func (r *Resolver) lookUp(w want, now time.Time) (name audit.Name, ok bool, coming audit.Kind) {
 	ofUser := w.kinds&audit.UserKind != 0
-	if u, ok := r.users.known.get(w.id); ok && ofUser {
+	u, known := r.users.known.get(w.id)
+	if known = known && ofUser; known {
+		name = audit.Name{Text: u.name, Kind: u.kinds}
 		if u.stale(now) {
 			r.askUser(w.id, now)
 		}
-		return audit.Name{Text: u.name, Kind: audit.UserKind}, true, false
+	}
+	if known && u.kinds == audit.UserKind {
+		return name, true, 0
 	}
 	var of []*list
 	for _, kind := range audit.Kinds {
 		if l := r.lists[kind]; l != nil && w.kinds&kind != 0 {
-			if text, ok := l.names[w.id]; ok {
-				return audit.Name{Text: text, Kind: kind}, true, false
+			if is, ok := l.names[w.id]; ok {
+				return audit.Name{Text: is.name, Kind: kind}, true, 0
 			}
-			of = append(of, l)
-			pending = pending || l.coming(now)
+			if of = append(of, l); l.coming(now) {
+				coming |= kind
+			}
 		}
 	}
-	if ofUser && r.askUser(w.id, now) {
-		pending = true
+	if known && w.kinds == u.kinds { // whoever asks does not mind which of them it is
+		return name, true, 0
 	}
-	if pending {
-		return audit.Name{}, false, true
+	if ofUser && r.askUser(w.id, now) {
+		coming |= audit.UserKind
+	}
+	if coming != 0 {
+		return name, false, coming
 	}
 	for _, l := range of { // it is nobody's, or may not be asked for: a list may be too old
 		if l.ask(w.id, now) {
-			pending = true
+			coming |= l.kind
 			wake(r.wakeLists)
 		}
 	}
-	return audit.Name{}, false, pending
+	return name, false, coming
 }
 
 // ended tells whoever waits that a lookup has ended, which took so long. Needs mu.
-func (r *Resolver) ended(took time.Duration, err error) {
+func (r *Resolver) ended(of *access, took time.Duration, err error) {
 	if err == nil && took < longestWait {
-		r.impatient = false
+		of.slow = false
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})

@@ -14,7 +14,7 @@ const batch = 100
 type users struct {
 	access
 	known     recent[user]
-	strangers recent[time.Time] // ids that are no user's, and when that was seen
+	strangers recent[stranger]
 	queue     []string
 	asked     map[string]struct{} // queued, or on their way
 }
@@ -22,29 +22,53 @@ type users struct {
 type user struct {
 	name string
 	at   int64 // when it was called so, in Unix seconds
+	// kinds are UserKind, and others where nobody has looked: it may be one of those.
+	kinds audit.Kind
+}
+
+// stranger is an id that is no user's. One that was seen once may be that of somebody
+// who was made a moment ago.
+type stranger struct {
+	at    time.Time
+	again bool // it was seen before
+}
+
+func (s stranger) over(now time.Time) bool {
+	if s.again {
+		return now.Sub(s.at) >= refreshEvery
+	}
+	return now.Sub(s.at) >= refreshAtMost
 }
 
 func newUsers() users {
 	return users{
 		access: access{kind: audit.UserKind},
-		known:  recent[user]{most: mostUsers}, strangers: recent[time.Time]{most: mostStrangers},
+		known:  recent[user]{most: mostUsers}, strangers: recent[stranger]{most: mostStrangers},
 		asked: make(map[string]struct{}),
 	}
 }
 
 // told takes in what an event calls a user, unless something newer is known.
-func (u *users) told(id, name []byte, at time.Time) {
+func (u *users) told(kinds audit.Kind, id, name []byte, at int64) {
 	known, ok := u.known.young[string(id)] // nearly all; this allocates nothing
 	if !ok {
 		known, ok = u.known.get(string(id))
 	}
 	switch {
-	case ok && known.at >= at.Unix():
-	case ok && known.name == string(name):
-	case isID(id):
-		u.known.put(string(id), user{clip(string(name)), at.Unix()})
+	case !ok && !isID(id):
+	case !ok:
+		u.known.put(string(id), user{clip(string(name)), at, kinds})
+	case known.kinds&kinds == known.kinds && (known.at >= at || known.name == string(name) && at-known.at < confirmedAfter):
+	case known.at >= at || known.name == string(name):
+		u.known.put(string(id), user{known.name, max(at, known.at), known.kinds & kinds})
+	default:
+		u.known.put(string(id), user{clip(string(name)), at, known.kinds & kinds})
 	}
 }
+
+// confirmedAfter is how many seconds later than before an event has to say the same for
+// that to be noted.
+const confirmedAfter = 3600
 
 // stale reports whether a user may be called otherwise by now.
 func (u user) stale(now time.Time) bool { return now.Unix()-u.at > int64(staleAfter/time.Second) }
@@ -55,7 +79,7 @@ func (r *Resolver) askUser(id string, now time.Time) bool {
 	if _, asked := u.asked[id]; asked {
 		return true
 	}
-	if seen, stranger := u.strangers.get(id); stranger && now.Sub(seen) < refreshEvery {
+	if seen, ok := u.strangers.get(id); ok && !seen.over(now) {
 		return false
 	}
 	if now.Before(u.until) || len(u.queue) >= mostQueued {
@@ -102,11 +126,12 @@ func (r *Resolver) readBatch(ctx context.Context, ids []string) {
 	}
 	for id, name := range named {
 		if len(id) <= longestID && name != "" {
-			u.known.put(id, user{clip(name), began.Unix()})
+			u.known.put(id, user{clip(name), began.Unix(), audit.UserKind})
 		}
 	}
 	for _, id := range strangers {
-		u.strangers.put(id, began)
+		_, again := u.strangers.get(id)
+		u.strangers.put(id, stranger{began, again})
 	}
 	if ctx.Err() == nil {
 		r.noteAccess(&u.access, err)
@@ -117,7 +142,7 @@ func (r *Resolver) readBatch(ctx context.Context, ids []string) {
 		}
 		u.queue = nil
 	}
-	r.ended(time.Since(began), err)
+	r.ended(&u.access, time.Since(began), err)
 }
 
 // recent holds the values that were used last: between half of most and most.

@@ -155,6 +155,20 @@ func (l Ledger) Heal(id string) Ledger {
 	return l.Begin(healed).Want(healed)
 }
 
+// Retried returns the ledger with every gap wanted, but for time that the API does not
+// hold any more.
+func (l Ledger) Retried() Ledger {
+	gaps := l.Gaps
+	l = l.Clone()
+	l.Gaps = slices.DeleteFunc(l.Gaps, func(g Gap) bool { return g.Kind != Expired })
+	for _, g := range gaps {
+		if g.Kind != Expired {
+			l = l.Begin(g.Interval).Want(g.Interval)
+		}
+	}
+	return l
+}
+
 // Merge makes one gap of all gaps of g's kind in g's interval, and of what lies
 // between them. Where that was covered, its ids must be remembered: it was begun,
 // and is read again with the gap, or when that is wanted again. What is wanted or a gap of another kind stays.

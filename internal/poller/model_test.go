@@ -64,6 +64,7 @@ type api struct {
 	seen      func() time.Time // the time by which events become visible; nil for ours
 	previews  map[string][]audit.Previewed
 	replaces  map[string][]string
+	continues map[string]string
 	refusing  map[string]error // previews that fail
 }
 
@@ -91,7 +92,7 @@ func (a *api) Open(context.Context) ([]audit.Stream, error) {
 	}
 	var streams []audit.Stream
 	for name := range a.events {
-		streams = append(streams, audit.Stream{Name: name, Retention: a.retention, Previews: a.previews[name], Replaces: a.replaces[name]})
+		streams = append(streams, audit.Stream{Name: name, Retention: a.retention, Previews: a.previews[name], Replaces: a.replaces[name], Continues: a.continues[name]})
 	}
 	slices.SortFunc(streams, func(a, b audit.Stream) int { return len(a.Name) - len(b.Name) })
 	return streams, nil

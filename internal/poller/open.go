@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,11 +28,11 @@ func (p *Poller) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	loaded := p.Ledgers()
+	loaded := p.continued(streams)
 	fitted := make(map[string]offsets.Ledger, len(streams))
 	var lost audit.IntervalSet
 	for _, s := range streams {
-		for _, name := range append([]string{s.Name}, s.Replaces...) {
+		for _, name := range append([]string{s.Name, s.Continues}, s.Replaces...) {
 			if err := p.damaged[name]; err != nil {
 				// Starting anew would publish again whatever was forgotten.
 				return fmt.Errorf("%w: the ledger of %s in the offsets topic cannot be read: %w; write back its last good value, or tombstone it and all other keys of this organisation to have the ids read back from the raw topic", ErrConfiguration, name, err)
@@ -67,6 +68,26 @@ func (p *Poller) open(ctx context.Context) error {
 	p.streams = streams
 	p.mu.Unlock()
 	return nil
+}
+
+// continued is the ledgers that were loaded, with those of streams that have none and
+// go on where another stopped: to them, that one's ledger is as if it were their own.
+// That holds for each of several that share it: it says of all events what was read,
+// and ids are forgotten by time, whoever reads them. What could not be read or published
+// there is left to whichever of them has it.
+func (p *Poller) continued(streams []audit.Stream) map[string]offsets.Ledger {
+	loaded := p.Ledgers()
+	own := maps.Clone(loaded)
+	for _, s := range streams {
+		before, there := own[s.Continues]
+		if _, known := own[s.Name]; known || !there {
+			continue
+		}
+		loaded[s.Name] = before.Retried()
+		p.log.Info("stream goes on where another stopped", zap.String("stream", s.Name), zap.String("continues", s.Continues),
+			zap.Time("covered_to", before.Covered.Last()))
+	}
+	return loaded
 }
 
 // notHistory is how old what a term before this one has missed may be, and is still

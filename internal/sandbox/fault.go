@@ -102,7 +102,7 @@ type Fault struct {
 	Probability float64   `json:"probability,omitempty"` // of striking; 0 is always
 
 	// The scope: which requests, where not all of them.
-	Service string        `json:"service,omitempty"` // that ask for this service
+	Service string        `json:"service,omitempty"` // that ask for this service, or AllServices
 	From    time.Time     `json:"from,omitzero"`     // whose interval meets [From, Until)
 	Until   time.Time     `json:"until,omitzero"`    // zero: the millisecond of From
 	Holding bool          `json:"holding,omitempty"` // rather: whose answer would hold an event of [From, Until)

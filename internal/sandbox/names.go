@@ -39,7 +39,7 @@ func permissionOf(endpoint Endpoint) string {
 		return PermissionClients
 	case EndpointQueues:
 		return PermissionQueues
-	case EndpointToken, EndpointDownload, EndpointOrganization:
+	case EndpointToken, EndpointDownload, EndpointOrganization, EndpointPermitted:
 		return ""
 	}
 	return PermissionAudits
@@ -103,6 +103,7 @@ func (o *Org) nameRoutes() {
 	listing("/api/v2/authorization/roles", EndpointRoles, w.roles)
 	listing("/api/v2/groups", EndpointGroups, w.groups)
 	listing("/api/v2/authorization/divisions", EndpointDivisions, w.divisions)
+	o.handle("GET /api/v2/authorization/divisionspermitted/paged/{subject}", EndpointPermitted, "", o.permitted)
 	listing("/api/v2/oauth/clients", EndpointClients, w.clients)
 	listing("/api/v2/routing/queues", EndpointQueues, w.queues)
 }
@@ -167,9 +168,26 @@ func (o *Org) user(c *call) *answer {
 	return document(users[i])
 }
 
+// permitted is the divisions that the OAuth client has a permission in, by the SDK's
+// get_authorization_divisionspermitted_paged_me. What is shown of audits does not go by it.
+func (o *Org) permitted(c *call) *answer {
+	if c.URL.Query().Get("permission") == "" {
+		return badRequest("permission is required")
+	}
+	all := o.renamed(EndpointDivisions, o.world.divisions)
+	everywhere := o.options.Divisions == nil
+	if !everywhere {
+		all = slices.DeleteFunc(slices.Clone(all), func(d object) bool {
+			name, _ := d.get("name").(string)
+			return !slices.Contains(o.options.Divisions, name)
+		})
+	}
+	return listed(c, c.URL.Path, all, member{"allDivsPermitted", everywhere})
+}
+
 // listed is a page of a listing: of all there is, or of those with the ids that
 // ?id names (by commas, or several times).
-func listed(c *call, path string, all []object) *answer {
+func listed(c *call, path string, all []object, more ...member) *answer {
 	params := c.URL.Query()
 	number, size := 1, namesDefaultPage
 	for name, value := range map[string]*int{"pageNumber": &number, "pageSize": &size} {
@@ -190,10 +208,10 @@ func listed(c *call, path string, all []object) *answer {
 			return !slices.Contains(ids, id)
 		})
 	}
-	return listing(path, params, all, number, size)
+	return listing(path, params, all, number, size, more)
 }
 
-func listing(path string, params url.Values, all []object, number, size int) *answer {
+func listing(path string, params url.Values, all []object, number, size int, more []member) *answer {
 	pages := pagesFor(len(all), size)
 	page := array{}
 	for i := (number - 1) * size; i < min(number*size, len(all)); i++ {
@@ -211,6 +229,9 @@ func listing(path string, params url.Values, all []object, number, size int) *an
 	}
 	if number < pages {
 		said = said.with("nextUri", uri(number+1))
+	}
+	for _, m := range more {
+		said = said.with(m.key, m.value)
 	}
 	return document(said.with("pageCount", pages))
 }

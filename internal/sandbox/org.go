@@ -38,6 +38,7 @@ const (
 	EndpointRoles           Endpoint = "roles"
 	EndpointGroups          Endpoint = "groups"
 	EndpointDivisions       Endpoint = "divisions"
+	EndpointPermitted       Endpoint = "divisions-permitted"
 	EndpointClients         Endpoint = "oauth-clients"
 	EndpointQueues          Endpoint = "queues"
 )
@@ -69,6 +70,8 @@ type Options struct {
 	InFlight       int              // more requests of dialect realtime at once are refused; 0: any number
 
 	Forbidden []string // permissions that the OAuth client lacks (PermissionUsers …); see Forbid
+
+	Divisions []string // names of those that the OAuth client's permission is for; nil: all
 
 	Escalate  bool // who comes before Retry-After has passed waits twice as long the next time
 	Consumers []Consumer

@@ -66,13 +66,16 @@ func serviceIn(params url.Values) string {
 	return ""
 }
 
+// AllServices is, as a fault's Service, what asks for no single one.
+const AllServices = "*"
+
 // meets reports whether a request is in the fault's scope.
 func (f *Fault) meets(c *call) bool {
 	if f.Service == "" && !f.bounded() && f.Longer == 0 && f.Older == 0 && f.Younger == 0 {
 		return true
 	}
 	s := c.scopeOf()
-	if f.Service != "" && f.Kind != LacksService && f.Service != s.service {
+	if f.Service != "" && f.Kind != LacksService && f.Service != s.service && (f.Service != AllServices || s.service != "") {
 		return false
 	}
 	if f.Longer > 0 && (!s.interval || s.until-s.from <= f.Longer.Milliseconds()) {

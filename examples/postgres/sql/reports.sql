@@ -7,9 +7,9 @@ DROP VIEW IF EXISTS genesys_audit.dormant_admins, genesys_audit.grants_in_force,
 CREATE VIEW genesys_audit.who_changed_what AS
 SELECT c."timestamp",
        c."timestamp" AT TIME ZONE s.time_zone AS local_time,
-       -- An OAuth client's id may stand where a user's does.
-       CASE WHEN c.user_id IS NOT NULL AND c.user_id IS DISTINCT FROM c.client_id THEN 'user'
-            WHEN c.client_id IS NOT NULL THEN 'client'
+       -- An OAuth client's id may stand where a user's does, in both places or in that alone.
+       CASE WHEN c.user_id IS NOT NULL AND c.user_id IS DISTINCT FROM c.client_id AND c.user_id <> ALL (s.client_ids) THEN 'user'
+            WHEN COALESCE(c.client_id, c.user_id) IS NOT NULL THEN 'client'
             ELSE 'system' END AS actor_type,
        COALESCE(c.user_name, c.user_id, c.client_id, 'system') AS actor,
        c.user_id,
@@ -34,7 +34,8 @@ SELECT c."timestamp",
 
 -- 2. Grants in force: every grant and removal of a role that is known, replayed; what is left is in force. It knows no
 -- grant from before the first event in the table: see README.md. Where a grant and a removal have the same millisecond,
--- the grant counts, so that the report shows rather too much. Roles and users that were deleted since grant nothing.
+-- the grant counts, so that the report shows rather too much. Roles, users, groups and OAuth clients that were deleted
+-- since (of a user also by the state deleted) grant nothing, unless they came back.
 --   SELECT * FROM genesys_audit.grants_in_force WHERE member = 'Ann';
 CREATE VIEW genesys_audit.grants_in_force AS
 WITH last AS (
@@ -67,8 +68,13 @@ SELECT g.member_id,
                       ORDER BY n."timestamp" DESC LIMIT 1) r ON true
  WHERE lower(g.action) <> 'memberremove'
    AND NOT EXISTS (SELECT FROM genesys_audit.changes d
-                    WHERE d.entity_id IN (g.entity_id, g.member_id) AND lower(d.entity_type) IN ('role', 'user')
-                      AND lower(d.action) = 'delete' AND COALESCE(d.status, '') <> 'FAILURE' AND d."timestamp" >= g."timestamp");
+                    WHERE d.entity_id IN (g.entity_id, g.member_id) AND d."timestamp" >= g."timestamp" AND COALESCE(d.status, '') <> 'FAILURE'
+                      AND lower(d.entity_type) IN ('role', 'user', 'group', 'directorygroup', 'oauthclient')
+                      AND (lower(d.action) IN ('delete', 'harddelete', 'softdelete') OR d.configuration_key = 'state' AND lower(d.new_value) = 'deleted')
+                      AND NOT EXISTS (SELECT FROM genesys_audit.changes b -- back again
+                                       WHERE b.entity_id = d.entity_id AND b."timestamp" > d."timestamp" AND COALESCE(b.status, '') <> 'FAILURE'
+                                         AND lower(b.entity_type) = lower(d.entity_type)
+                                         AND (lower(b.action) LIKE 'restore%' OR b.configuration_key = 'state' AND lower(b.new_value) <> 'deleted')));
 
 -- 3. Changes outside working hours: one row an event of a person, with what it changed. Logins and logouts change
 -- nothing. What a client or the system did is left out: see who_changed_what.
@@ -92,7 +98,7 @@ SELECT w."timestamp",
  CROSS JOIN genesys_audit.settings s
   LEFT JOIN genesys_audit.holidays h ON h.day = w.local_time::date
  WHERE w.actor_type = 'user'
-   AND lower(w.action) NOT IN ('authenticate', 'authenticationfailed', 'login', 'logout')
+   AND lower(w.action) NOT IN ('authenticate', 'authenticationfailed', 'login', 'logout', 'singlelogout', 'singlelogoutfailed')
    AND (h.day IS NOT NULL
         OR extract(isodow FROM w.local_time)::integer <> ALL (s.work_days)
         OR w.local_time::time < s.work_starts

@@ -67,8 +67,10 @@ CREATE TABLE IF NOT EXISTS genesys_audit.settings (
   dormant_after interval  NOT NULL DEFAULT '90 days' CHECK (dormant_after > '0'),
   admin_roles   text      NOT NULL DEFAULT 'admin', -- a regular expression that an admin's role matches, in any case
   admin_ids     text[]    NOT NULL DEFAULT '{}',    -- ids of further roles, for where no names are known
+  client_ids    text[]    NOT NULL DEFAULT '{}',    -- ids of OAuth clients that events have as if they were users
   CHECK (work_starts < work_ends)
 );
+ALTER TABLE genesys_audit.settings ADD COLUMN IF NOT EXISTS client_ids text[] NOT NULL DEFAULT '{}'; -- one that is older
 INSERT INTO genesys_audit.settings DEFAULT VALUES ON CONFLICT DO NOTHING;
 ANALYZE genesys_audit.settings; -- or it is planned with hundreds of rows, for autovacuum leaves so small a table alone
 
