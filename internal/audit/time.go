@@ -5,6 +5,14 @@ import "time"
 // TimeFormat is how the product writes a time: RFC 3339 in milliseconds, UTC.
 const TimeFormat = "2006-01-02T15:04:05.000Z"
 
+// AppendTime appends t as TimeFormat spells it. Package time has a fast path for RFC
+// 3339 without a fraction, and none for TimeFormat.
+func AppendTime(dst []byte, t time.Time) []byte {
+	dst = t.UTC().AppendFormat(dst, time.RFC3339)
+	ms := t.Nanosecond() / int(time.Millisecond)
+	return append(dst[:len(dst)-1], '.', '0'+byte(ms/100), '0'+byte(ms/10%10), '0'+byte(ms%10), 'Z')
+}
+
 // ParseTime reads an ISO 8601 time with a zone and cuts it to milliseconds, UTC.
 // Besides RFC 3339 it takes the zones +0100 and +01, a comma before the fraction,
 // a missing fraction or seconds, and the basic form 20060102T150405Z. The first

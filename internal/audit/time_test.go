@@ -73,3 +73,16 @@ func FuzzParseTime(f *testing.F) {
 		}
 	})
 }
+
+func TestAppendTimeSpellsTimeFormat(t *testing.T) {
+	berlin := time.FixedZone("", 3600)
+	for _, at := range []time.Time{
+		time.Date(1, 1, 1, 0, 0, 0, int(time.Millisecond), time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
+		time.Date(2026, 1, 15, 14, 32, 10, 123_456_789, time.UTC), time.Date(2026, 1, 1, 0, 30, 0, int(70*time.Millisecond), berlin),
+		time.Date(1969, 12, 31, 23, 59, 59, int(time.Millisecond), time.UTC), {},
+	} {
+		if got, want := string(AppendTime([]byte("at "), at)), "at "+at.UTC().Format(TimeFormat); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

@@ -134,7 +134,9 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 	now := time.Now()
 	s.encoder.Observe(eventsOf(step.Events), step.Names)
 	for i := range step.Events {
-		if err := s.event(&step.Events[i], now); err != nil {
+		// Each event has a change at least: of those before nobody would see one.
+		newest := i >= len(step.Events)-recentChanges
+		if err := s.event(&step.Events[i], now, newest); err != nil {
 			return err
 		}
 	}
@@ -154,8 +156,9 @@ func eventsOf(published []poller.Publication) iter.Seq[*audit.Event] {
 	}
 }
 
-// event writes the raw record, the change records and the remembered id of one event.
-func (s *Sink) event(pub *poller.Publication, now time.Time) error {
+// event writes the raw record, the change records and the remembered id of one event,
+// which may be one of the newest.
+func (s *Sink) event(pub *poller.Publication, now time.Time, newest bool) error {
 	ev := pub.Event
 	meta := s.encoder.Normalise(ev, pub.At)
 	s.key = append(s.key[:0], meta.EntityID...)
@@ -183,7 +186,9 @@ func (s *Sink) event(pub *poller.Publication, now time.Time) error {
 		if err := s.producer.Produce(s.cfg.Changes.Name, changes, r); err != nil {
 			return err
 		}
-		s.recent.add(r.Value)
+		if newest {
+			s.recent.add(r.Value)
+		}
 	}
 	s.step.changes += meta.Changes
 	if meta.Problem != "" || ev.Problem != "" {
@@ -211,7 +216,7 @@ func (s *Sink) eventHeaders(ev *audit.Event, meta codec.Meta) []txn.Header {
 	put("entity-type", append(s.text, meta.EntityType...))
 	put("action", append(s.text, meta.Action...))
 	if !ev.Time.IsZero() {
-		put("event-time", ev.Time.AppendFormat(s.text, audit.TimeFormat))
+		put("event-time", audit.AppendTime(s.text, ev.Time))
 	}
 	sum := sha256.Sum256(ev.Raw)
 	put("sha256", hex.AppendEncode(s.text, sum[:]))

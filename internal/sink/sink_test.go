@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -397,5 +398,27 @@ func TestRecent(t *testing.T) {
 	got := r.newest()
 	if len(got) != recentChanges || got[0][0] != 200 || got[1][0] != 119 || got[49][0] != 71 {
 		t.Errorf("%v", got)
+	}
+}
+
+// Of a step that has more than fifty changes, those of its last events are shown.
+func TestRecentOfALargeStep(t *testing.T) {
+	r := newRig(t, Config{})
+	step := &poller.Step{}
+	for i := range recentChanges + 20 {
+		step.Events = append(step.Events, publication(t, fmt.Sprintf(`{"auditId":"%d","before":{"n":1,"m":1},"after":{"n":2,"m":2}}`, i)))
+	}
+	if err := r.Commit(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	newest := r.Recent()
+	if len(newest) != recentChanges {
+		t.Fatalf("%d changes are shown", len(newest))
+	}
+	for i, value := range newest {
+		n := 2*len(step.Events) - 1 - i
+		if id, index, _, err := codec.Position(value); err != nil || id != strconv.Itoa(n/2) || index != n%2 {
+			t.Errorf("change %d is %d of event %s: %v", i, index, id, err)
+		}
 	}
 }
