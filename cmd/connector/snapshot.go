@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/poller"
@@ -35,11 +37,7 @@ func (a *app) Snapshot() web.Snapshot {
 	if out != nil {
 		changes, problems, unknown := out.Totals()
 		s.Events.Changes, s.Events.Errors, s.Transactions.Unknown = uint64(changes), uint64(problems), uint64(unknown)
-		for _, value := range out.Recent() {
-			if c, err := decoder.Decode(value); err == nil { // what was encoded here decodes: the codec's tests
-				s.Recent = append(s.Recent, c)
-			}
-		}
+		s.Recent = func() []audit.Change { return decodeAll(decoder, out.Recent()) }
 	}
 	loaded := false
 	if member != nil {
@@ -56,6 +54,15 @@ func (a *app) Snapshot() web.Snapshot {
 	slices.SortFunc(s.Replicas, func(a, b web.Replica) int { return strings.Compare(a.Name, b.Name) })
 	s.NotReady = notReady(s.Role, loaded, a.health.Failing())
 	return s
+}
+
+func decodeAll(decoder *codec.Decoder, values [][]byte) (changes []audit.Change) {
+	for _, value := range values {
+		if c, err := decoder.Decode(value); err == nil { // what was encoded here decodes: the codec's tests
+			changes = append(changes, c)
+		}
+	}
+	return changes
 }
 
 // notReady says why the replica is not ready; "" when it is.

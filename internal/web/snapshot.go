@@ -47,8 +47,10 @@ type Snapshot struct {
 	Requests     []Requests
 	IDs          int               // remembered now
 	Unmapped     map[string]uint64 // events by entity type, for types without a mapping
-	Recent       []audit.Change    // the newest changes published, newest first
 	Failures     []Failure         // what does not work now, and what did not lately; any order
+	// Recent returns the newest changes published, newest first. It has to decode them,
+	// which only the page needs. It is nil where there are none.
+	Recent func() []audit.Change
 }
 
 // Replica is one process of the consumer group.

@@ -59,7 +59,7 @@ func healthy() Snapshot {
 		{"backfill", "timeout", 1}, {"token", "200", 10},
 	}
 	s.IDs, s.Unmapped = 12345, map[string]uint64{"webDeployment": 14, "predictor": 2}
-	s.Recent = changes()
+	s.Recent = changes
 	s.Failures = []Failure{{
 		Kind: health.API, What: "read type=configuration", Err: "GET /api/v2/auditlogs: 503 Service Unavailable",
 		Since: before(5 * hour), Last: before(5*hour - time.Minute), Times: 4, Ended: before(5*hour - 70*time.Second),
@@ -112,7 +112,8 @@ func changes() []audit.Change {
 // filling is a replica in its first hour, with history to catch up.
 func filling() Snapshot {
 	s := healthy()
-	s.Started, s.Failures, s.Unmapped, s.Recent = before(26*time.Minute), nil, nil, s.Recent[:7]
+	s.Started, s.Failures, s.Unmapped = before(26*time.Minute), nil, nil
+	s.Recent = func() []audit.Change { return changes()[:7] }
 	s.Streams[0].Covered = audit.NewIntervalSet(between(30*day, 19*day), between(17*day+20*hour, 17*day+19*hour), between(26*time.Minute, 4*time.Second))
 	s.Streams[0].Wanted = audit.NewIntervalSet(between(19*day, 26*time.Minute)).Subtract(s.Streams[0].Covered)
 	s.Streams[0].Backfill = Backfill{Resumes: s.Now.Add(5 * hour), Done: s.Now.Add(2 * day)}
@@ -189,11 +190,12 @@ const script = `<script>document.title='owned';fetch('/x')</script>`
 // hostile is healthy, and every text that comes from outside tries to be markup.
 func hostile() Snapshot {
 	s := healthy()
-	s.Recent = []audit.Change{{
+	change := audit.Change{
 		Time: noon, AuditID: script, UserID: p(`" onmouseover="document.title='owned'`), UserName: p(script), Action: `<img src=x onerror="document.title='owned'">`,
 		EntityType: `</table><style>*{display:none}</style>`, EntityName: p("admin\u202Egnp.exe\x00\x1b[2J"), Key: p(`</code><a href="javascript:document.title='owned'">x</a>`),
 		Type: "MODIFIED", PreviousType: "STRING", NewType: "STRING", Previous: p(`{{.Org}} ${document.title='owned'}`), New: p(strings.Repeat("<b>", 4000)),
-	}}
+	}
+	s.Recent = func() []audit.Change { return []audit.Change{change} }
 	s.Streams[0].Name = script
 	s.Streams[0].Gaps = []Gap{{between(3*hour, 2*hour), script}}
 	s.Failures = []Failure{{What: script, Err: script, Since: before(hour), Last: noon, Times: 2}, {What: script, Err: script, Since: before(hour), Ended: noon, Times: 2}}

@@ -70,7 +70,10 @@ func newView(s *Snapshot) *view {
 		Taken: s.Now.UTC().Format("15:04:05"), TakenAt: s.Now.UTC().Format(audit.TimeFormat),
 		Verdict: judge(s, t), Answers: answers(s, t),
 		Rate: newRateBar(&s.Rate), Lateness: newLateChart(s.Streams),
-		Changes: changeRows(s.Recent, s.Now), Facts: facts(s),
+		Facts: facts(s),
+	}
+	if s.Recent != nil {
+		v.Changes = changeRows(s.Recent(), s.Now)
 	}
 	v.Icon = icons[v.Verdict.Level]
 	if len(s.Streams) > 0 {
