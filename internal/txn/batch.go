@@ -64,13 +64,16 @@ func (b *batch) reset(buf []byte) {
 }
 
 // append encodes one more record; key, value and headers are copied.
-func (b *batch) append(r *Record) {
+func (b *batch) append(r *Record) { b.appendSized(r, b.size(r)) }
+
+// appendSized is append where the record's size is known.
+func (b *batch) appendSized(r *Record, size int) {
 	if b.count == 0 {
 		b.baseTime, b.maxTime = r.Time, r.Time
 	}
 	b.maxTime = max(b.maxTime, r.Time)
 	timeDelta := r.Time - b.baseTime
-	buf := appendVarint(b.buf, int64(recordSize(r, timeDelta, b.count)))
+	buf := appendVarint(b.buf, int64(size))
 	buf = append(buf, 0) // attributes: none are defined
 	buf = appendVarint(buf, timeDelta)
 	buf = appendVarint(buf, int64(b.count))
@@ -87,15 +90,13 @@ func (b *batch) append(r *Record) {
 	b.count++
 }
 
-// encodedSize is by how much a record makes a batch grow.
-func (b *batch) encodedSize(r *Record) int {
-	size := recordSize(r, r.Time-b.baseTime, b.count)
-	return varintSize(int64(size)) + size
-}
-
-// recordSize is the size of a record without the varint that says it.
-func recordSize(r *Record, timeDelta int64, offsetDelta int32) int {
-	size := 1 + varintSize(timeDelta) + varintSize(int64(offsetDelta)) + nullableSize(r.Key) + nullableSize(r.Value) +
+// size is that of a record as the batch's next one, without the varint that says it.
+func (b *batch) size(r *Record) int {
+	timeDelta := int64(0)
+	if b.count > 0 {
+		timeDelta = r.Time - b.baseTime
+	}
+	size := 1 + varintSize(timeDelta) + varintSize(int64(b.count)) + nullableSize(r.Key) + nullableSize(r.Value) +
 		varintSize(int64(len(r.Headers)))
 	for i := range r.Headers {
 		h := &r.Headers[i]

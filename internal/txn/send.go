@@ -59,14 +59,16 @@ func (p *Producer) append(l *partitionLog, r *Record) {
 		p.touched = append(p.touched, l)
 		l.target = p.target(l.topic)
 	}
-	if l.open.count > 0 && len(l.open.buf)+l.open.encodedSize(r) > l.target {
+	size := l.open.size(r)
+	if l.open.count > 0 && len(l.open.buf)+varintSize(int64(size))+size > l.target {
 		p.seal(l)
+		size = l.open.size(r)
 	}
 	if l.open.count == 0 {
 		l.open.reset(l.open.buf)
 		l.key = append(l.key[:0], r.Key...)
 	}
-	l.open.append(r)
+	l.open.appendSized(r, size)
 }
 
 // target returns the size of a full batch: small enough that only a record in a batch of its own can be too large.
