@@ -44,7 +44,7 @@ var mutants = []mutant{
 		"range step.Events {\n", "range step.Events {\n\t\tif broken && i%50 == 49 {\n\t\t\tcontinue\n\t\t}\n"}},
 		[]string{"missing"}},
 	{"an event doubled now and then", []edit{{"internal/sink/sink.go",
-		"\tnow := time.Now()\n", "\tnow := time.Now()\n\tif broken && len(step.Events) > 0 {\n\t\t_ = s.event(&step.Events[0], now)\n\t}\n"}},
+		"\tnow := time.Now()\n", "\tnow := time.Now()\n\tif broken && len(step.Events) > 0 {\n\t\t_ = s.event(&step.Events[0], now, false)\n\t}\n"}},
 		[]string{"duplicate"}},
 	{"a byte too few, a change too few", []edit{
 		{"internal/sink/sink.go", "\tr.Key, r.Value = s.key, ev.Raw\n", "\tr.Key, r.Value = s.key, ev.Raw\n\tif broken {\n\t\tr.Value = ev.Raw[1:]\n\t}\n"},
