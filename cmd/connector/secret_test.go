@@ -67,7 +67,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	env["KAFKA_SASL_MECHANISM"], env["SCHEMA_REGISTRY_URL"] = "SCRAM-SHA-512", "https://registry:8081"
 	secrets := 0
 	for _, v := range Variables() {
-		if v.Secret {
+		if v.Secret && v.Name != "KAFKA_TLS_KEY_PASSWORD" { // which is nothing without a certificate
 			secrets++
 			delete(env, v.Name)
 			if secrets%2 == 0 {
@@ -81,6 +81,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Kafka.TLS.KeyPassword = NewSecret(canary)
 	if secrets != 7 || cfg.Genesys.ClientSecret.Value() != canary || cfg.Registry.Password.Value() != canary {
 		t.Fatalf("%d secrets, and they do not hold the canary", secrets)
 	}
