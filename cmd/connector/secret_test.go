@@ -67,7 +67,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	env := rightEnv()
 	env["KAFKA_SASL_MECHANISM"], env["SCHEMA_REGISTRY_URL"] = "SCRAM-SHA-512", "https://registry:8081"
 	secrets := 0
-	apart := []string{"KAFKA_TLS_KEY_PASSWORD", "SCHEMA_REGISTRY_TOKEN", "SCHEMA_REGISTRY_OAUTH_CLIENT_ID", "SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET"}
+	apart := []string{"EVIDENCE_KEY", "KAFKA_TLS_KEY_PASSWORD", "SCHEMA_REGISTRY_TOKEN", "SCHEMA_REGISTRY_OAUTH_CLIENT_ID", "SCHEMA_REGISTRY_OAUTH_CLIENT_SECRET"}
 	for _, v := range Variables() {
 		if v.Secret && !slices.Contains(apart, v.Name) {
 			secrets++
@@ -83,10 +83,10 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// These cannot be set beside the others.
+	// These cannot be set beside the others, or to just any text.
 	r := &cfg.Registry
 	r.Token, r.OAuth.ClientID, r.OAuth.ClientSecret = NewSecret(canary), NewSecret(canary), NewSecret(canary)
-	cfg.Kafka.TLS.KeyPassword = NewSecret(canary)
+	cfg.Kafka.TLS.KeyPassword, cfg.Evidence.Key = NewSecret(canary), NewSecret(canary)
 	if secrets != 9 || cfg.Genesys.ClientSecret.Value() != canary || cfg.Registry.Password.Value() != canary {
 		t.Fatalf("%d secrets, and they do not hold the canary", secrets)
 	}
