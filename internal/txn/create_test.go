@@ -236,6 +236,9 @@ func TestWhatNoClusterMayRefuse(t *testing.T) {
 			if !ok || fault.Topic != "made" || !strings.Contains(err.Error(), c.refused.message) || !errors.Is(err, kafka.Error(c.refused.code.Code)) {
 				t.Errorf("got %v", err)
 			}
+			if !c.retry && !strings.Contains(err.Error(), "; create it as the cluster allows, from: kafka-topics --create --topic made --partitions 1 --replication-factor 3 ") {
+				t.Errorf("no cure: %v", err)
+			}
 			if errors.Is(err, ErrRetry) != c.retry {
 				t.Errorf("tried again: %v", !c.retry)
 			}

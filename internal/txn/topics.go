@@ -147,7 +147,9 @@ func (c *Cluster) createMissing(ctx context.Context, specs, asked []TopicSpec, m
 			continue
 		case refused && refusal.tooFewBrokers() && specs[i].ReplicationFactor == 0: // we have seen as many: they come back
 			err = fmt.Errorf("%w: %w", ErrRetry, err)
-		case !refused:
+		case refused:
+			err = &TopicError{refusal.Topic, refusal.Fault, refusal.message + "; create it as the cluster allows, from: " + asked[i].Command(), refusal.Err}
+		default:
 			return []error{fmt.Errorf("create topics: %w", err)}
 		}
 		faults = append(faults, fmt.Errorf("create topics: %w", err))
