@@ -100,7 +100,7 @@ KAFKA_BROKERS=kafka-1:9092,kafka-2:9092
   rotated secret is taken without a restart; while the file is missing or empty, the last value stays in use.
 - A duration is a number with a unit, ` + "`ms`, `s`, `m`, `h` or `d`" + `, or several: ` + "`90s`, `1h30m`, `180d`, `1d12h`" + `.
 - A variable that nothing reads, but whose name is a likely slip for one that is read, is named in a warning; so is one
-  of other tools (` + "`BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL`, `SASL_JAAS_CONFIG`" + ` and others of Java clients, librdkafka,
+  of other tools (` + "`BOOTSTRAP_SERVERS`, `SECURITY_PROTOCOL`, `SASL_JAAS_CONFIG`" + ` and others of Java clients, librdkafka,
   Confluent, Spring, kafka-ui, Strimzi), with what to set instead.
 `
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"genesys-audit-connector/internal/mskiam"
 	"genesys-audit-connector/internal/oauth"
@@ -99,8 +100,12 @@ func (c *checker) checkOAuth() {
 				return
 			}
 		}
-		if _, err := oauth.File(path).Token(context.Background()); err != nil {
+		token, err := oauth.File(path).Token(context.Background())
+		switch {
+		case err != nil:
 			c.reader.add(file, "%s; expected a file that holds an access token alone", err)
+		case !token.Expires.IsZero() && time.Now().After(token.Expires):
+			c.warn(file + " holds a token that ended at " + token.Expires.UTC().Format(time.RFC3339) + "; is what renews it at work, and is this machine's clock right?")
 		}
 		return
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -227,19 +228,22 @@ func TestEveryVariableIsWrongInOneGo(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	const bearer = "KAFKA_SASL_MECHANISM=OAUTHBEARER KAFKA_SASL_OAUTHBEARER_TOKEN_FILE=testdata/config/good.secret"
+	ended := filepath.Join(t.TempDir(), "token")
+	writeFile(t, ended, "e30."+base64.RawURLEncoding.EncodeToString([]byte(`{"exp":1000000000}`))+".c2ln")
 	tests := map[string]string{
-		"GENESYS_REGION=xyz9.pure.cloud":                                                 "taken as it is: the hosts are api.xyz9.pure.cloud and login.xyz9.pure.cloud",
-		"GENESYS_REGION=MyPureCloud.DEE":                                                 "GENESYS_REGION=mypurecloud.dee is not a region that this version knows",
-		"GENESYS_REGION=edee1.eusc-pure.cloud":                                           "",
-		"GENESYS_API_URL=http://gateway":                                                 "GENESYS_API_URL is http",
-		"GENESYS_AUDIT_API=auditlogs GENESYS_SERVICES=Routing":                           "GENESYS_SERVICES has no effect",
-		"GENESYS_AUDIT_API=query GENESYS_FILTER=type=x":                                  "GENESYS_FILTER has no effect",
-		"GENESYS_RATE_LIMIT=10/1s":                                                       "GENESYS_RATE_RESERVE leaves nothing",
-		"POLL_INTERVAL=2m":                                                               "POLL_OVERLAP is not longer",
-		"KAFKA_SESSION_TIMEOUT=3s":                                                       "KAFKA_SESSION_TIMEOUT is under 6s",
-		"KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p":         "the password crosses the network",
-		"KAFKA_SASL_MECHANISM=SCRAM-SHA-512 KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p": "KAFKA_SASL_MECHANISM=SCRAM-SHA-512 without KAFKA_TLS=true: proofs",
-		"KAFKA_SASL_MECHANISM=AWS_MSK_IAM KAFKA_AWS_REGION=eu-west-1":                    "KAFKA_SASL_MECHANISM=AWS_MSK_IAM without KAFKA_TLS=true: the signed token",
+		"GENESYS_REGION=xyz9.pure.cloud":                                                             "taken as it is: the hosts are api.xyz9.pure.cloud and login.xyz9.pure.cloud",
+		"GENESYS_REGION=MyPureCloud.DEE":                                                             "GENESYS_REGION=mypurecloud.dee is not a region that this version knows",
+		"GENESYS_REGION=edee1.eusc-pure.cloud":                                                       "",
+		"GENESYS_API_URL=http://gateway":                                                             "GENESYS_API_URL is http",
+		"GENESYS_AUDIT_API=auditlogs GENESYS_SERVICES=Routing":                                       "GENESYS_SERVICES has no effect",
+		"GENESYS_AUDIT_API=query GENESYS_FILTER=type=x":                                              "GENESYS_FILTER has no effect",
+		"GENESYS_RATE_LIMIT=10/1s":                                                                   "GENESYS_RATE_RESERVE leaves nothing",
+		"POLL_INTERVAL=2m":                                                                           "POLL_OVERLAP is not longer",
+		"KAFKA_SESSION_TIMEOUT=3s":                                                                   "KAFKA_SESSION_TIMEOUT is under 6s",
+		"KAFKA_SASL_MECHANISM=PLAIN KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p":                     "the password crosses the network",
+		"KAFKA_SASL_MECHANISM=SCRAM-SHA-512 KAFKA_SASL_USERNAME=u KAFKA_SASL_PASSWORD=p":             "KAFKA_SASL_MECHANISM=SCRAM-SHA-512 without KAFKA_TLS=true: proofs",
+		"KAFKA_SASL_MECHANISM=AWS_MSK_IAM KAFKA_AWS_REGION=eu-west-1":                                "KAFKA_SASL_MECHANISM=AWS_MSK_IAM without KAFKA_TLS=true: the signed token",
+		"KAFKA_TLS=true KAFKA_SASL_MECHANISM=OAUTHBEARER KAFKA_SASL_OAUTHBEARER_TOKEN_FILE=" + ended: "KAFKA_SASL_OAUTHBEARER_TOKEN_FILE holds a token that ended at 2001-09-09T01:46:40Z",
 		bearer: "KAFKA_SASL_MECHANISM=OAUTHBEARER without KAFKA_TLS=true: the access token crosses",
 		bearer + " KAFKA_TLS=true KAFKA_SASL_USERNAME=u":                                                                                                                                       "KAFKA_SASL_USERNAME has no effect with KAFKA_SASL_MECHANISM=OAUTHBEARER; it is for PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
 		bearer + " KAFKA_TLS=true KAFKA_AWS_ROLE_ARN=arn:aws:iam::123456789012:role/a":                                                                                                         "KAFKA_AWS_ROLE_ARN has no effect with KAFKA_SASL_MECHANISM=OAUTHBEARER; it is for AWS_MSK_IAM",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
 	saslplain "github.com/segmentio/kafka-go/sasl/plain"
@@ -72,12 +73,12 @@ func (o KafkaOAuth) mechanism(log *zap.Logger) sasl.Mechanism {
 		extensions[key] = value
 	}
 	return &txn.OAuthBearer{
-		Token: func(ctx context.Context) (string, error) {
+		Token: func(ctx context.Context) (string, time.Time, error) {
 			token, err := tokens.Token(ctx)
 			if errors.Is(err, oauth.ErrRefused) { // lasts until somebody corrects it, as a wrong password does
 				err = fmt.Errorf("%w: %w: %w", txn.ErrAbort, txn.ErrUnauthorized, err)
 			}
-			return token.Value, err
+			return token.Value, token.Expires, err
 		},
 		Refused: tokens.Refused, Extensions: extensions,
 	}

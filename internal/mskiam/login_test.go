@@ -49,8 +49,12 @@ func TestBrokerThatVerifiesSignaturesLetsInWhoSignsAnew(t *testing.T) {
 		return res, nil, true
 	})
 	s := New("eu-west-1", "")
-	cluster := txn.Dial(txn.Config{Brokers: fake.ListenAddrs(), SASL: &txn.OAuthBearer{Token: s.Token, Refused: s.Refused}, DialTimeout: 10 * time.Second})
-	defer cluster.Close()
+	dial := func() *txn.Cluster {
+		c := txn.Dial(txn.Config{Brokers: fake.ListenAddrs(), SASL: &txn.OAuthBearer{Token: s.Token, Refused: s.Refused}, DialTimeout: 10 * time.Second})
+		t.Cleanup(c.Close)
+		return c
+	}
+	cluster := dial()
 	for range 3 {
 		if _, err := cluster.Partitions(t.Context(), "t"); err != nil {
 			t.Fatal(err)
@@ -63,7 +67,7 @@ func TestBrokerThatVerifiesSignaturesLetsInWhoSignsAnew(t *testing.T) {
 	}
 	region = "eu-west-2"
 	mu.Unlock()
-	if _, err := cluster.Partitions(t.Context(), "t"); !errors.Is(err, txn.ErrUnauthorized) || !strings.HasSuffix(err.Error(), "Access denied") {
+	if _, err := dial().Partitions(t.Context(), "t"); !errors.Is(err, txn.ErrUnauthorized) || !strings.HasSuffix(err.Error(), "Access denied") {
 		t.Errorf("a token for another region: %v", err)
 	}
 }

@@ -50,17 +50,17 @@ func Region(ctx context.Context) (string, error) {
 	return cfg.Region, err
 }
 
-// Token returns a token that was signed now. It is good for 15 minutes.
-func (s *Signer) Token(ctx context.Context) (string, error) {
+// Token returns a token that was signed now, and when it ends: in 15 minutes.
+func (s *Signer) Token(ctx context.Context) (string, time.Time, error) {
 	provider, err := s.credentials(ctx)
 	if err != nil {
-		return "", fmt.Errorf("AWS configuration: %w", err)
+		return "", time.Time{}, fmt.Errorf("AWS configuration: %w", err)
 	}
-	token, _, err := signer.GenerateAuthTokenFromCredentialsProvider(ctx, s.region, provider)
+	token, ends, err := signer.GenerateAuthTokenFromCredentialsProvider(ctx, s.region, provider)
 	if err != nil {
-		return "", fmt.Errorf("AWS identity: %w", err)
+		return "", time.Time{}, fmt.Errorf("AWS identity: %w", err)
 	}
-	return token, nil
+	return token, time.UnixMilli(ends), nil
 }
 
 // Refused reports whether the next token is signed with credentials that are read anew:

@@ -191,9 +191,12 @@ var keys = map[string]string{"AWS_ACCESS_KEY_ID": "STATIC", "AWS_SECRET_ACCESS_K
 
 func signed(t *testing.T, s *Signer, region, key, session string) {
 	t.Helper()
-	token, err := s.Token(t.Context())
+	token, ends, err := s.Token(t.Context())
 	if err == nil {
 		err = check(token, region, key, session)
+	}
+	if left := time.Until(ends); err == nil && (left <= 0 || left > 15*time.Minute) {
+		t.Errorf("%s: it ends in %v", key, left)
 	}
 	if err != nil {
 		t.Errorf("%s: %v", key, err)
@@ -203,7 +206,7 @@ func signed(t *testing.T, s *Signer, region, key, session string) {
 func TestTokenIsSignedAsMSKVerifiesIt(t *testing.T) {
 	environment(t, 0, keys)
 	signed(t, New("eu-west-1", ""), "eu-west-1", "STATIC", "session/+=")
-	token, _ := New("eu-west-1", "").Token(t.Context())
+	token, _, _ := New("eu-west-1", "").Token(t.Context())
 	for name, err := range map[string]error{
 		"another region":  check(token, "eu-west-2", "STATIC", "session/+="),
 		"another session": check(token, "eu-west-1", "STATIC", ""),
@@ -270,12 +273,12 @@ func TestSharedFilesAreReadAgainAfterARefusal(t *testing.T) {
 
 func TestNoIdentityIsAnErrorWithoutSecrets(t *testing.T) {
 	environment(t, 0, nil)
-	_, err := New("eu-west-1", "").Token(t.Context())
+	_, _, err := New("eu-west-1", "").Token(t.Context())
 	if err == nil || !strings.HasPrefix(err.Error(), "AWS identity: ") {
 		t.Errorf("%v", err)
 	}
 	t.Setenv("AWS_PROFILE", "absent")
-	if _, err := New("eu-west-1", "").Token(t.Context()); err == nil || !strings.Contains(err.Error(), "absent") {
+	if _, _, err := New("eu-west-1", "").Token(t.Context()); err == nil || !strings.Contains(err.Error(), "absent") {
 		t.Errorf("%v", err)
 	}
 	if _, err := Region(t.Context()); err == nil {

@@ -23,7 +23,7 @@ func TestTokensOnRealKafka(t *testing.T) {
 	testTopics(t, cluster.Brokers())
 	dial := func(token func() string) *Cluster {
 		c := Dial(Config{Brokers: cluster.SecureBrokers(), SASL: &OAuthBearer{
-			Token: func(context.Context) (string, error) { return token(), nil }, Extensions: map[string]string{"traceId": "1"},
+			Token: func(context.Context) (string, time.Time, error) { return token(), time.Time{}, nil }, Extensions: map[string]string{"traceId": "1"},
 		}})
 		t.Cleanup(c.Close)
 		return c

@@ -16,9 +16,9 @@ import (
 
 // OAuthBearer is the mechanism OAUTHBEARER: RFC 7628 as Kafka has it (KIP-255).
 type OAuthBearer struct {
-	// Token returns the token to log in with. It is called for every connection, within
-	// the time that a connection may take.
-	Token func(context.Context) (string, error)
+	// Token returns the token to log in with and when it ends, zero where that is not known.
+	// It is called for every connection, within the time that a connection may take.
+	Token func(context.Context) (string, time.Time, error)
 	// Refused is told of a token that a broker did not accept. It reports whether Token
 	// returns another one now: then the request that needed the connection is tried again.
 	Refused func(token string) bool
@@ -45,7 +45,7 @@ func (*OAuthBearer) Name() string { return "OAUTHBEARER" }
 // Start returns the first message: a GS2 header without channel binding and identity, then
 // the token and the extensions (RFC 7628, 3.1; KIP-342).
 func (m *OAuthBearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
-	token, err := m.Token(ctx)
+	token, ends, err := m.Token(ctx)
 	if err != nil {
 		return nil, nil, &LoginError{Cause: err.Error(), err: err}
 	}
@@ -55,7 +55,7 @@ func (m *OAuthBearer) Start(ctx context.Context) (sasl.StateMachine, []byte, err
 		text.WriteString(k + "=" + m.Extensions[k] + bearerSeparator)
 	}
 	text.WriteString(bearerSeparator)
-	return &bearerSession{mechanism: m, token: token}, []byte(text.String()), nil
+	return &bearerSession{mechanism: m, token: token, ends: ends}, []byte(text.String()), nil
 }
 
 // CheckExtension returns an error where brokers would not take an extension: a key is of
@@ -79,7 +79,8 @@ func CheckExtension(key, value string) error {
 type bearerSession struct {
 	mechanism *OAuthBearer
 	token     string
-	cause     string // the broker's own, once it has refused
+	ends      time.Time // the token; zero for not known
+	cause     string    // the broker's own, once it has refused
 }
 
 // Next ends the exchange, or acknowledges an error: only then a broker refuses in its
@@ -101,6 +102,9 @@ func (s *bearerSession) Next(_ context.Context, challenge []byte) (bool, []byte,
 func (s *bearerSession) refused(e *LoginError) {
 	if s.cause != "" {
 		e.Cause = "the token is not accepted: " + s.cause
+	}
+	if ended := time.Since(s.ends); !s.ends.IsZero() && ended > 0 {
+		e.Cause += fmt.Sprintf("; the token ended %v ago, at %s", ended.Round(time.Second), s.ends.UTC().Format(time.RFC3339))
 	}
 	passes := s.mechanism.judged(false)
 	if s.mechanism.Refused != nil && s.mechanism.Refused(s.token) {

@@ -66,8 +66,8 @@ func dialBearer(t *testing.T, b *bearerBroker, m *OAuthBearer) *Cluster {
 	return c
 }
 
-func always(token string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) { return token, nil }
+func always(token string) func(context.Context) (string, time.Time, error) {
+	return func(context.Context) (string, time.Time, error) { return token, time.Time{}, nil }
 }
 
 func TestBearerTokenIsSentWithItsExtensions(t *testing.T) {
@@ -109,11 +109,23 @@ func TestRefusedBearerTokenIsAcknowledgedAndItsCauseNamed(t *testing.T) {
 	}
 }
 
+func TestEndOfARefusedBearerTokenIsTold(t *testing.T) {
+	ends := time.Now().Add(-time.Hour)
+	for end, told := range map[time.Time]bool{ends: true, time.Now().Add(time.Hour): false, {}: false} {
+		broker := &bearerBroker{accepted: "good", challenge: `{"status":"invalid_token"}`}
+		c := dialBearer(t, broker, &OAuthBearer{Token: func(context.Context) (string, time.Time, error) { return "bad", end, nil }})
+		_, err := c.Partitions(within(t, 20*time.Second), topicLog)
+		if text := "ago, at " + ends.UTC().Format(time.RFC3339); strings.HasSuffix(fmt.Sprint(err), text) != told || err == nil {
+			t.Errorf("a token that ends %v: %v", end, err)
+		}
+	}
+}
+
 func TestRefusedBearerTokenIsReplacedWithinTheRequest(t *testing.T) {
 	broker := &bearerBroker{accepted: "good", challenge: `{"status":"invalid_token"}`}
 	token := "old"
 	c := dialBearer(t, broker, &OAuthBearer{
-		Token:   func(context.Context) (string, error) { return token, nil },
+		Token:   func(context.Context) (string, time.Time, error) { return token, time.Time{}, nil },
 		Refused: func(string) bool { defer func() { token = "good" }(); return token == "old" },
 	})
 	p := newProducer(t, c, ProducerConfig{})
@@ -163,7 +175,7 @@ func TestRefusalAfterAcceptancePassesForAWhile(t *testing.T) {
 
 func TestMissingBearerTokenHasTheFateOfItsCause(t *testing.T) {
 	missing := fmt.Errorf("%w: %w: token endpoint answers 401", ErrAbort, ErrUnauthorized)
-	c := dialBearer(t, &bearerBroker{}, &OAuthBearer{Token: func(context.Context) (string, error) { return "", missing }})
+	c := dialBearer(t, &bearerBroker{}, &OAuthBearer{Token: func(context.Context) (string, time.Time, error) { return "", time.Time{}, missing }})
 	ctx := within(t, 20*time.Second)
 	_, err := c.Partitions(ctx, topicLog)
 	login, ok := errors.AsType[*LoginError](err)
