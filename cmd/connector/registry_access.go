@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -30,10 +32,10 @@ func (r Registry) options(log *zap.Logger) (codec.RegistryOptions, error) {
 	case r.Token.IsSet():
 		o.Tokens = bearer{r.Token}
 	case r.OAuth.Endpoint != "":
-		o.Tokens = oauth.New(oauth.Config{
+		o.Tokens = issued{oauth.New(oauth.Config{
 			Endpoint: r.OAuth.Endpoint, ClientID: r.OAuth.ClientID.Value, ClientSecret: r.OAuth.ClientSecret.Value, Scope: r.OAuth.Scope,
 			Failed: func(err error) { log.Warn("no token for the schema registry", zap.Error(err)) },
-		})
+		})}
 	}
 	if r.CAFile == "" && r.CertFile == "" {
 		return o, nil
@@ -54,12 +56,21 @@ func (r Registry) files(warn func(error)) *tlsfile.Files {
 	return &tlsfile.Files{Prefix: "SCHEMA_REGISTRY_", CA: r.CAFile, Cert: r.CertFile, Key: r.KeyFile, Warn: warn}
 }
 
+// issued are tokens of an endpoint.
+type issued struct{ *oauth.Client }
+
+func (i issued) Token(ctx context.Context) (string, error) {
+	token, err := i.Client.Token(ctx)
+	if errors.Is(err, oauth.ErrRefused) {
+		err = fmt.Errorf("%w: %w", codec.ErrRegistryDenied, err)
+	}
+	return token.Value, err
+}
+
 // bearer is a token that somebody else renews, if anybody does.
 type bearer struct{ Secret }
 
-func (b bearer) Token(context.Context) (oauth.Token, error) {
-	return oauth.Token{Value: b.Value()}, nil
-}
+func (b bearer) Token(context.Context) (string, error) { return b.Value(), nil }
 
 // Refused has no other token to give.
 func (bearer) Refused(string) bool { return false }

@@ -19,7 +19,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/sr"
 
-	"genesys-audit-connector/internal/oauth"
 	"genesys-audit-connector/schemas"
 )
 
@@ -57,9 +56,10 @@ func (e *RegistryError) Error() string {
 
 func (e *RegistryError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
-// Tokens gives out the bearer tokens of one login, as oauth.Client does.
+// Tokens gives out the bearer tokens of one login.
 type Tokens interface {
-	Token(context.Context) (oauth.Token, error)
+	// Token fails with ErrRegistryDenied where whoever gives out tokens does not want us.
+	Token(context.Context) (string, error)
 	// Refused is told of a token that the registry does not take.
 	Refused(value string) bool
 }
@@ -143,10 +143,10 @@ func (r *Registry) authorize(req *http.Request) error {
 	case o.Tokens != nil:
 		token, err := o.Tokens.Token(req.Context())
 		if err != nil {
-			return err
+			return &tokenError{err}
 		}
-		r.token.Store(&token.Value)
-		req.Header.Set("Authorization", "Bearer "+token.Value)
+		r.token.Store(&token)
+		req.Header.Set("Authorization", "Bearer "+token)
 	case o.Username != "" || o.Password != "":
 		req.SetBasicAuth(o.Username, o.Password)
 	}
@@ -274,7 +274,7 @@ func (r *Registry) Compatible(ctx context.Context, topic string) error {
 
 var cures = map[error]string{
 	ErrRegistryUnreachable: "check SCHEMA_REGISTRY_URL and that the registry runs; it is asked again",
-	ErrRegistryDenied:      "check the login (SCHEMA_REGISTRY_USERNAME and _PASSWORD, _TOKEN, _OAUTH_… or _CERT_FILE), and what it may do with the subject",
+	ErrRegistryDenied:      "check the login (SCHEMA_REGISTRY_USERNAME and SCHEMA_REGISTRY_PASSWORD, SCHEMA_REGISTRY_TOKEN, or SCHEMA_REGISTRY_OAUTH_…), and what it may do with the subject",
 	ErrSchemaIncompatible:  "the subject has another schema: use another KAFKA_TOPIC_CHANGES, or compare both with `connector schema`",
 	ErrSchemaUnknown:       "register what `connector schema` prints under the subject, or set SCHEMA_REGISTRY_AUTO_REGISTER=true",
 	ErrRegistryRefused:     "see what the registry says",
@@ -285,7 +285,7 @@ var cures = map[error]string{
 func (r *Registry) error(subject string, err error) error {
 	kind := ErrRegistryRefused
 	cure := ""
-	var endpoint *oauth.Error
+	var token *tokenError
 	var unverified *tls.CertificateVerificationError
 	var down *downError
 	var refusal *sr.ResponseError
@@ -293,11 +293,11 @@ func (r *Registry) error(subject string, err error) error {
 	var mistyped *json.UnmarshalTypeError
 	var dropped net.Error
 	switch {
-	case errors.Is(err, oauth.ErrRefused):
+	case errors.Is(err, ErrRegistryDenied):
 		kind = ErrRegistryDenied
 	case errors.As(err, &unverified):
 		kind, cure = ErrRegistryUnreachable, "check SCHEMA_REGISTRY_CA_FILE, and that the certificate is for the host in SCHEMA_REGISTRY_URL"
-	case errors.As(err, &endpoint):
+	case errors.As(err, &token):
 		kind, cure = ErrRegistryUnreachable, "check SCHEMA_REGISTRY_OAUTH_TOKEN_ENDPOINT_URL and that it is reached; it is asked again"
 	case errors.As(err, &down):
 		kind = ErrRegistryUnreachable
@@ -337,6 +337,11 @@ func statusError(status int) error {
 // passedOver makes errors of answers that say "not here, not now", for the client goes on to
 // the next address after an error alone.
 type passedOver struct{ http.RoundTripper }
+
+// tokenError is why there is no token.
+type tokenError struct{ error }
+
+func (e *tokenError) Unwrap() error { return e.error }
 
 type downError struct{ status string }
 

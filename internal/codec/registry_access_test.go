@@ -14,7 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
-	"genesys-audit-connector/internal/oauth"
 	"genesys-audit-connector/schemas"
 )
 
@@ -127,8 +126,8 @@ type issuer struct {
 	err error
 }
 
-func (i *issuer) Token(context.Context) (oauth.Token, error) {
-	return oauth.Token{Value: fmt.Sprint("canary-", i.n.Load())}, i.err
+func (i *issuer) Token(context.Context) (string, error) {
+	return fmt.Sprint("canary-", i.n.Load()), i.err
 }
 
 func (i *issuer) Refused(value string) bool {
@@ -159,8 +158,8 @@ func TestRegistryTokens(t *testing.T) {
 		t.Errorf("asked again: id %d, %v", id, err)
 	}
 	for _, c := range []struct{ err, want error }{
-		{&oauth.Error{Endpoint: "https://idp", Status: 401}, ErrRegistryDenied},
-		{&oauth.Error{Endpoint: "https://idp", Status: 503}, ErrRegistryUnreachable},
+		{fmt.Errorf("%w: token endpoint https://idp answers 401", ErrRegistryDenied), ErrRegistryDenied},
+		{errors.New("token endpoint https://idp answers 503"), ErrRegistryUnreachable},
 		{fmt.Errorf("not yet: %w", context.DeadlineExceeded), ErrRegistryUnreachable},
 	} {
 		tokens.err = c.err
