@@ -103,7 +103,6 @@ type exhibit struct {
 	admin   *kadm.Client
 	client  *kgo.Client
 	records map[string][]*kgo.Record // by variable
-	env     map[string]string
 }
 
 // exhibit reads the topics.
