@@ -73,6 +73,7 @@ func TestDefaults(t *testing.T) {
 			CreateTopics: true, Partitions: 3, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, MaxMessageBytes: 8388608, RecordTime: "publish",
 		},
 		Registry: Registry{AutoRegister: true},
+		Evidence: Evidence{Enabled: true, Topic: "genesys.audit.evidence", TSAInterval: day},
 		HTTPAddr: ":8080", ShutdownTimeout: 20 * time.Second,
 	}
 	if !reflect.DeepEqual(cfg, want) {
