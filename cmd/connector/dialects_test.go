@@ -72,6 +72,7 @@ func TestAnotherDialectPublishesNothingTwice(t *testing.T) {
 // Where one query asks for all services a new one needs no look; where each is
 // asked for, one a minute.
 func TestNewServiceIsReadWithoutRestart(t *testing.T) {
+	t.Parallel()
 	for _, each := range []bool{false, true} {
 		t.Run(fmt.Sprintf("a query each %t", each), func(t *testing.T) {
 			s := servicesOf(t, nil, func(o *sandbox.Options) { o.RequireService = each })

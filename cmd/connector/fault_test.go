@@ -73,6 +73,7 @@ func TestEveryFaultLosesNothing(t *testing.T) {
 
 // TestLateEventsAreFound lets a third of the events show up late.
 func TestLateEventsAreFound(t *testing.T) {
+	t.Parallel()
 	o := unlimited()
 	o.OtherTypes = -1
 	o.Lateness = sandbox.Lateness{Probability: 0.3, Min: 100 * time.Millisecond, Max: 8 * time.Second}

@@ -268,6 +268,7 @@ func TestRepairOfEventsShownOutsideTheirTime(t *testing.T) {
 // TestVerifyGoesOnWithoutWhatCannotBeRead: one event that the API cannot serve is
 // named as not compared, and all else is compared and repaired.
 func TestVerifyGoesOnWithoutWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	s := settled(t, 300)
 	s.start()
 	s.published(30 * time.Second)
