@@ -19,6 +19,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/sr"
 
+	"genesys-audit-connector/internal/hearsay"
 	"genesys-audit-connector/schemas"
 )
 
@@ -124,7 +125,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	r.client, err = sr.NewClient(
 		sr.URLs(urls...),
 		sr.UserAgent("genesys-audit-connector"),
-		sr.HTTPClient(&http.Client{Timeout: o.Timeout, Transport: o.Transport}),
+		sr.HTTPClient(&http.Client{Timeout: o.Timeout, Transport: o.Transport, CheckRedirect: withinTLS}),
 		sr.PreReq(r.authorize),
 	)
 	if err != nil {
@@ -265,7 +266,7 @@ func (r *Registry) Compatible(ctx context.Context, topic string) error {
 	if !answer.Is {
 		var reasons error
 		if len(answer.Messages) > 0 {
-			reasons = errors.New(strings.Join(answer.Messages, "; "))
+			reasons = errors.New(r.clean(strings.Join(answer.Messages, "; ")))
 		}
 		return &RegistryError{subject, ErrSchemaIncompatible, cures[ErrSchemaIncompatible], reasons}
 	}
@@ -309,15 +310,54 @@ func (r *Registry) error(subject string, err error) error {
 		if kind == ErrSchemaUnknown && refusal.ErrorCode == 0 {
 			kind = ErrRegistryUnreachable // a web server that knows no registry: one would say what it does not find
 		}
-		if len(refusal.Error()) > longestRefusal { // a gateway's page
-			err = fmt.Errorf("%.*s…", longestRefusal, refusal.Error())
-		}
 	case errors.As(err, &syntax), errors.As(err, &mistyped): // no registry, but a gateway
 		kind = ErrRegistryUnreachable
 	case errors.As(err, &dropped), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
 		kind = ErrRegistryUnreachable
 	}
-	return &RegistryError{subject, kind, cmp.Or(cure, cures[kind]), err}
+	return &RegistryError{subject, kind, cmp.Or(cure, cures[kind]), r.told(err)}
+}
+
+// told returns an error as it may be shown. A registry, or a gateway in front of it, may
+// answer with what it was sent, and net/http quotes what it does not understand.
+func (r *Registry) told(err error) error {
+	var at *url.Error
+	if errors.As(err, &at) { // whose cause is shown by itself
+		at.Err = &said{r.clean(at.Err.Error()), at.Err}
+	}
+	return &said{r.clean(err.Error()), err}
+}
+
+func (r *Registry) clean(text string) string {
+	secrets := []string{r.options.Password}
+	if r.options.Password != "" {
+		secrets = append(secrets, r.options.Username+":"+r.options.Password)
+	}
+	if token := r.token.Load(); token != nil {
+		secrets = append(secrets, *token)
+	}
+	return hearsay.Clean(text, longestRefusal, secrets...)
+}
+
+// said is an error whose text is fit to be shown.
+type said struct {
+	text string
+	err  error
+}
+
+func (e *said) Error() string { return e.text }
+func (e *said) Unwrap() error { return e.err }
+
+// withinTLS refuses to follow a redirect that would send the login on in the clear: net/http
+// drops it where the host's name is another one, and looks at nothing else.
+func withinTLS(req *http.Request, via []*http.Request) error {
+	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return errors.New("redirects from https to http; logins are not sent there")
+	}
+	if len(via) == 10 {
+		return errors.New("redirects without end")
+	}
+	return nil
 }
 
 func statusError(status int) error {

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"unicode"
 
 	"github.com/twmb/franz-go/pkg/sr"
 	"github.com/twmb/franz-go/pkg/sr/srfake"
@@ -166,5 +169,96 @@ func TestRegistryTokens(t *testing.T) {
 		if _, err := r.SchemaID(ctx, topic); !errors.Is(err, c.want) {
 			t.Errorf("without a token (%v): %v", c.err, err)
 		}
+	}
+}
+
+// A registry, or what stands in front of it, that answers with what it was sent.
+func TestRegistryThatEchoesTellsNothing(t *testing.T) {
+	const secret = `can&ary+"1`
+	for name, answer := range map[string]func(w http.ResponseWriter, echo string){
+		"body": func(w http.ResponseWriter, echo string) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = fmt.Fprintf(w, "<p>%s\n\x1b[31m", html.EscapeString(echo))
+		},
+		"message": func(w http.ResponseWriter, echo string) {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = fmt.Fprintf(w, `{"error_code":40101,"message":"%s\u009b"}`, url.QueryEscape(echo))
+		},
+		"location": func(w http.ResponseWriter, echo string) {
+			w.Header().Set("Location", ":"+echo)
+			w.WriteHeader(http.StatusFound)
+		},
+		"status line": func(w http.ResponseWriter, echo string) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 %s\r\nContent-Length: 0\r\n\r\n", echo)
+				_ = conn.Close()
+			}
+		},
+		"id": func(w http.ResponseWriter, echo string) { _, _ = fmt.Fprintf(w, `{"id":%q}`, echo) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var sent atomic.Value
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, authorization, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+				sent.Store(authorization)
+				if _, password, ok := r.BasicAuth(); ok {
+					authorization += " " + password
+				}
+				answer(w, authorization)
+			}))
+			defer server.Close()
+			urls := server.URL + "," + server.URL
+			for way, o := range map[string]RegistryOptions{
+				"password": {URL: urls, Username: "us:er", Password: secret}, "token": {URL: urls, Tokens: &issuer{}},
+			} {
+				r := registry(t, o)
+				_, err := r.SchemaID(context.Background(), topic)
+				compatible := r.Compatible(context.Background(), topic)
+				for _, err := range []error{err, compatible} {
+					var told *RegistryError
+					if !errors.As(err, &told) {
+						t.Fatalf("%s: %v", way, err)
+					}
+					for e := error(told); e != nil; e = inner(e) { // a check shows what is inside
+						for _, text := range []string{secret, html.EscapeString(secret), url.QueryEscape(secret), "canary", sent.Load().(string)} {
+							if strings.Contains(e.Error(), text) {
+								t.Errorf("%s tells %s: %v", way, text, e)
+							}
+						}
+						if strings.ContainsFunc(e.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) {
+							t.Errorf("%s steers terminals: %q", way, e)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func inner(err error) error {
+	if told, ok := err.(*RegistryError); ok {
+		return told.Err
+	}
+	if at := (*url.Error)(nil); errors.As(err, &at) {
+		return at.Err
+	}
+	return nil
+}
+
+// A redirect from https to http would send the password on in the clear: net/http compares
+// the hosts' names alone.
+func TestRegistryLoginDoesNotLeaveTLS(t *testing.T) {
+	clear := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s, with a login: %v", r.Method, r.URL, r.Header["Authorization"] != nil)
+	}))
+	defer clear.Close()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, clear.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	defer server.Close()
+	r := registry(t, RegistryOptions{URL: server.URL, Username: "u", Password: "canary", Transport: server.Client().Transport})
+	if _, err := r.SchemaID(context.Background(), topic); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Errorf("%v", err)
 	}
 }

@@ -1,20 +1,25 @@
 package oauth
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"html"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 )
 
 // endpoint is a token endpoint in memory: it needs no network, so that a test may own the
@@ -364,5 +369,65 @@ func TestCredentialsAreNotSentToAnotherHost(t *testing.T) {
 	want(t, client("/here"), "here")
 	if moved != 1 {
 		t.Errorf("%d requests at the same host's other path", moved)
+	}
+}
+
+// TestEndpointThatEchoesTellsNothing has endpoints that put what they were sent where only
+// net/http and the decoder of the answer look, and characters that steer terminals.
+func TestEndpointThatEchoesTellsNothing(t *testing.T) {
+	const secret = `se&cret/+"1`
+	for name, answer := range map[string]func(basic string) string{
+		"status line": func(basic string) string { return basic + " " + secret + "\r\n\r\n" },
+		"header":      func(basic string) string { return "HTTP/1.1 200 OK\r\n" + secret + "\x1b[31m " + basic + "\r\n\r\n" },
+		"location": func(basic string) string {
+			return "HTTP/1.1 302 Found\r\nLocation: :" + basic + "\r\nContent-Length: 0\r\n\r\n"
+		},
+		"length": func(basic string) string { return "HTTP/1.1 200 OK\r\nContent-Length: " + basic + "\r\n\r\n" },
+		"expires_in": func(string) string {
+			return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + `{"access_token":"a","expires_in":"se&cret/+\"1"}`
+		},
+		"description": func(basic string) string {
+			return "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\r\n" +
+				`{"error":"invalid_client","error_description":"` + html.EscapeString(secret) + url.PathEscape(secret) + basic + "\u009b31m\u202ex" + `"}`
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			var sent atomic.Value // the credentials as they went over the line
+			sent.Store("")
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					req, err := http.ReadRequest(bufio.NewReader(conn))
+					if err == nil {
+						if basic, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Basic "); ok {
+							sent.Store(basic)
+						}
+						_, _ = io.WriteString(conn, answer(sent.Load().(string)))
+					}
+					_ = conn.Close()
+				}
+			}()
+			client := New(Config{Endpoint: "http://" + listener.Addr().String(), ClientID: text("id"), ClientSecret: text(secret)})
+			_, err = client.Token(t.Context())
+			if err == nil || sent.Load() == "" {
+				t.Fatalf("%v, sent %q", err, sent.Load())
+			}
+			for _, told := range []string{secret, html.EscapeString(secret), url.PathEscape(secret), url.QueryEscape(secret), strconv.Quote(secret)[1:12], sent.Load().(string)} {
+				if strings.Contains(err.Error(), told) {
+					t.Errorf("tells %s: %v", told, err)
+				}
+			}
+			if strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("steers terminals: %q", err)
+			}
+		})
 	}
 }

@@ -2,14 +2,14 @@ package oauth
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"golang.org/x/oauth2"
+
+	"genesys-audit-connector/internal/hearsay"
 )
 
 var (
@@ -70,31 +70,34 @@ func (c *Client) failure(err error) error {
 	if at := (*url.Error)(nil); errors.As(err, &at) {
 		err = at.Err
 	}
-	if e.Err = err; errors.Is(err, context.DeadlineExceeded) {
+	// net/http and the decoder quote what they do not understand: it may be what was sent.
+	e.Err = &said{c.clean(err.Error()), err}
+	if errors.Is(err, context.DeadlineExceeded) {
 		e.Err = fmt.Errorf("no answer within %v", fetchTimeout)
 	}
 	return e
 }
 
-// clean returns what of an endpoint's text may be shown: without the secret in any of its
-// spellings, short, on one line. It is called within a fetch.
+// most is how many bytes of an endpoint's words are told.
+const most = 300
+
+// clean is called within a fetch.
 func (c *Client) clean(text string) string {
 	id, secret := c.grant.ClientID, c.grant.ClientSecret
-	for _, s := range []string{
-		base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id) + ":" + url.QueryEscape(secret))),
-		url.QueryEscape(secret), secret,
-	} {
-		if s != "" {
-			text = strings.ReplaceAll(text, s, "[secret]")
-		}
+	if secret == "" {
+		return hearsay.Clean(text, most)
 	}
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
-	const most = 300
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
+	return hearsay.Clean(text, most, secret, url.QueryEscape(id)+":"+url.QueryEscape(secret), id+":"+secret)
 }
+
+// said is an error whose text is fit to be shown.
+type said struct {
+	text string
+	err  error
+}
+
+func (e *said) Error() string { return e.text }
+func (e *said) Unwrap() error { return e.err }
 
 // faithful returns the client with redirects kept to the host that was asked: 307 and 308
 // repeat the whole form, with the secret in it.
