@@ -198,7 +198,8 @@ func (c *conn) open(ctx context.Context, cluster *Cluster) (*protocol.Conn, net.
 	}
 	if err != nil {
 		_ = raw.Close()
-		if cause := context.Cause(ctx); cause != nil {
+		// Who waited for a token knows for whom: the broker is not to blame.
+		if cause := context.Cause(ctx); cause != nil && !isLogin(err) {
 			err = cause
 		}
 		return nil, nil, err
@@ -308,6 +309,11 @@ func (e *LoginError) Error() string {
 }
 
 func (e *LoginError) Unwrap() error { return e.err }
+
+func isLogin(err error) bool {
+	_, ok := errors.AsType[*LoginError](err)
+	return ok
+}
 
 // refused returns the refusal of a login with what the mechanism knows of it.
 func refused(session sasl.StateMachine, err *LoginError) error {

@@ -258,7 +258,7 @@ func newWish(spec TopicSpec) *wish {
 	add(replicationFactor, "replication", func(n int64) bool { return n > 0 && n <= 32 && n != int64(spec.ReplicationFactor) }, "")
 	add(configMinInsync, "insync", nil, "")
 	add(configRetentionMs, "retention time", func(n int64) bool { return n >= 3600_000 }, decades, "31536000000", "7776000000", "2592000000", "")
-	add(configRetentionBytes, "", func(n int64) bool { return n >= 1<<30 }, "")
+	add(configRetentionBytes, "", func(n int64) bool { return n >= 1<<30 }, petabyte, "")
 	var sizes []string
 	for _, size := range []int64{8 << 20, 4 << 20, 2 << 20, defaultLimit} {
 		if size < asked {
@@ -269,7 +269,11 @@ func newWish(spec TopicSpec) *wish {
 	return w
 }
 
-const decades = "3153600000000" // a hundred years, where for ever is refused
+// What is asked for where for ever and without an end are refused.
+const (
+	decades  = "3153600000000" // a hundred years
+	petabyte = "1125899906842624"
+)
 
 // spec is the topic as it is asked for now.
 func (w *wish) spec() TopicSpec {
@@ -310,6 +314,9 @@ func (w *wish) yield(refusal *creationRefusal) bool {
 		return false
 	}
 	p.at++
+	if p.values[p.at-1] == "-1" {
+		return true // what is named may be the least that is allowed, and is named again if it is the most
+	}
 	best := ""
 	for _, text := range numbers.FindAllString(refusal.message, -1) {
 		n, err := strconv.ParseInt(text, 10, 64)

@@ -107,6 +107,17 @@ func TestTopicIsMadeAsTheClusterAllows(t *testing.T) {
 			}),
 			want: map[string]string{configMaxMessage: "10485760", configRetentionMs: "1209600000"}, lacks: []string{configRetentionMs},
 		},
+		// What is named may be the least: then it is not the next best.
+		"at least so long, for ever excluded": {
+			policy: policy("retention.ms must be at least 604800000", func(configs map[string]string, _ int16) bool { return parsed(configs[configRetentionMs]) < 604800000 }),
+			want:   map[string]string{configMaxMessage: "10485760", configRetentionMs: decades}, lacks: []string{configRetentionMs},
+		},
+		"at least so much, without end excluded": {
+			policy: policy("retention.bytes must be at least 1073741824", func(configs map[string]string, _ int16) bool {
+				return parsed(configs[configRetentionBytes]) < 1073741824
+			}),
+			want: map[string]string{configRetentionMs: "-1", configRetentionBytes: petabyte}, lacks: []string{configRetentionBytes},
+		},
 		// https://docs.aws.amazon.com/msk/latest/developerguide/serverless-config.html
 		"a configuration that nobody may set": {
 			replicas: 3,

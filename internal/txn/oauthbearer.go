@@ -103,6 +103,9 @@ func (s *bearerSession) refused(e *LoginError) {
 	if s.cause != "" {
 		e.Cause = "the token is not accepted: " + s.cause
 	}
+	if s.token != "" {
+		e.Cause = strings.ReplaceAll(e.Cause, s.token, "[token]") // a broker may repeat what it refuses
+	}
 	if ended := time.Since(s.ends); !s.ends.IsZero() && ended > 0 {
 		e.Cause += fmt.Sprintf("; the token ended %v ago, at %s", ended.Round(time.Second), s.ends.UTC().Format(time.RFC3339))
 	}

@@ -199,3 +199,36 @@ func TestExtensionsAreThoseThatBrokersTake(t *testing.T) {
 		}
 	}
 }
+
+// A connection has less time than a token endpoint may take: what it waited for is the
+// endpoint, not the broker.
+func TestTokenThatDoesNotComeInTimeIsNamed(t *testing.T) {
+	fake, _ := fakeKafka(t, 1)
+	(&bearerBroker{}).attach(fake)
+	waits := func(ctx context.Context) (string, time.Time, error) {
+		<-ctx.Done()
+		return "", time.Time{}, fmt.Errorf("token endpoint https://idp has not answered yet: %w", context.Cause(ctx))
+	}
+	c := Dial(Config{Brokers: fake.ListenAddrs(), SASL: &OAuthBearer{Token: waits}, RequestTimeout: 10 * time.Second, DialTimeout: 500 * time.Millisecond})
+	t.Cleanup(c.Close)
+	_, err := c.Partitions(within(t, 20*time.Second), topicLog)
+	login, ok := errors.AsType[*LoginError](err)
+	if !ok || !strings.HasPrefix(login.Cause, "token endpoint https://idp has not answered yet") {
+		t.Errorf("got %v", err)
+	}
+	if !errors.Is(err, ErrRetry) || errors.Is(err, ErrUnauthorized) {
+		t.Errorf("the fate of %v", err)
+	}
+}
+
+// A broker's words end up in logs and checks, and may hold what it was sent.
+func TestBrokerThatEchoesATokenTellsNothing(t *testing.T) {
+	for _, challenge := range []string{`{"status":"is secret-token\u009b31m valid?"}`, "no secret-token here\x1b[31m\n"} {
+		broker := &bearerBroker{accepted: "good", challenge: challenge}
+		c := dialBearer(t, broker, &OAuthBearer{Token: always("secret-token")})
+		_, err := c.Partitions(within(t, 20*time.Second), topicLog)
+		if err == nil || strings.Contains(err.Error(), "secret-token") || strings.ContainsAny(err.Error(), "\x1b\u009b\n") {
+			t.Errorf("%q", err)
+		}
+	}
+}
