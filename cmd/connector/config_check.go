@@ -2,9 +2,9 @@ package main
 
 import (
 	"errors"
+	"net"
 	"net/url"
 	"reflect"
-	"strings"
 	"time"
 
 	"genesys-audit-connector/internal/evidence"
@@ -181,5 +181,6 @@ func inClear(address string) bool {
 		return false
 	}
 	host := u.Hostname()
-	return host != "localhost" && host != "::1" && !strings.HasPrefix(host, "127.")
+	ip := net.ParseIP(host)
+	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }

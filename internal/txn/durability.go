@@ -2,6 +2,7 @@ package txn
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -32,7 +33,14 @@ func (t Topic) Weaknesses() []Weakness {
 	if t.ReplicationFactor >= 2 && t.MinInsync == 1 {
 		all = append(all, Weakness{
 			"has min.insync.replicas=1: a record may be acknowledged while one broker alone has it, and be lost with that",
-			alter + configMinInsync + "=" + durableInsync,
+			t.raiseInsync(alter + configMinInsync + "=" + durableInsync),
+		})
+	}
+	if 0 < t.ReplicationFactor && t.ReplicationFactor < t.MinInsync {
+		// Newer brokers take the smaller of both (Partition.effectiveMinIsr: 3.9.1 has it, 3.3.2 not).
+		all = append(all, Weakness{
+			fmt.Sprintf("has min.insync.replicas=%d and replication factor %d: older brokers, those of Kafka 3.3 among them, take no record for it", t.MinInsync, t.ReplicationFactor),
+			alter + configMinInsync + "=" + strconv.Itoa(t.ReplicationFactor),
 		})
 	}
 	if t.UncleanElection {
@@ -59,6 +67,18 @@ func (t Topic) Weaknesses() []Weakness {
 		}
 	}
 	return all
+}
+
+// raiseInsync is how to have two brokers acknowledge each record: with two replicas, either
+// could stop all writing.
+func (t Topic) raiseInsync(alter string) string {
+	switch {
+	case t.ReplicationFactor >= durableReplicas:
+		return alter
+	case t.Brokers >= durableReplicas:
+		return t.reassign() + "; then " + alter
+	}
+	return alter + ", and then one broker that is down stops all writing until it is back"
 }
 
 // reassign is how the topic gets more replicas: Kafka has no shorter way.
