@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
@@ -186,10 +187,15 @@ func (p *checkPrinter) line(c doctor.Check) {
 	if p.colour {
 		status = fmt.Sprintf("\x1b[%dm%s\x1b[0m", checkColours[c.Status], status)
 	}
-	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, c.Detail)
+	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, printable(c.Detail))
 	for hint := range strings.Lines(c.Hint) {
-		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", strings.TrimSuffix(hint, "\n"))
+		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", printable(strings.TrimSuffix(hint, "\n")))
 	}
+}
+
+// printable is a text that may hold the words of others without what steers terminals.
+func printable(text string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool { return !unicode.IsPrint(r) }), " ")
 }
 
 // sum prints the last line.

@@ -263,3 +263,14 @@ func TestCheckProcess(t *testing.T) {
 		s.env[c.variable] = before
 	}
 }
+
+// TestCheckDoesNotSteerTerminals: what brokers, registries and endpoints say is printed, and
+// they may say anything.
+func TestCheckDoesNotSteerTerminals(t *testing.T) {
+	var b bytes.Buffer
+	newCheckPrinter(&b).print(doctor.Check{Name: "SASL", Status: doctor.Failed, Detail: "no\x1b[2J\r\nok \u009b31m\u202e", Hint: "one\ntwo\x1b]0;"})
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if len(lines) != 3 || strings.ContainsAny(b.String(), "\x1b\r\u009b\u202e") || !strings.HasSuffix(lines[2], "→ two ]0;") {
+		t.Errorf("%q", b.String())
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -118,7 +119,7 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 	}
 	o.Transport = limitedAnswers{o.Transport}
 	if len(urls) > 1 {
-		o.Transport = passedOver{o.Transport}
+		o.Transport = &passedOver{RoundTripper: o.Transport}
 	}
 	r := &Registry{options: o}
 	var err error
@@ -375,8 +376,15 @@ func statusError(status int) error {
 }
 
 // passedOver makes errors of answers that say "not here, not now", for the client goes on to
-// the next address after an error alone.
-type passedOver struct{ http.RoundTripper }
+// the next address after an error alone. It begins with the first at each request: one that
+// hangs would cost each of them its time.
+type passedOver struct {
+	http.RoundTripper
+	down sync.Map // time.Time by host, of those that did not answer
+}
+
+// downFor is how long an address that did not answer is not asked again.
+const downFor = 30 * time.Second
 
 // tokenError is why there is no token.
 type tokenError struct{ error }
@@ -387,14 +395,22 @@ type downError struct{ status string }
 
 func (e *downError) Error() string { return "it answers " + e.status }
 
-func (p passedOver) RoundTrip(req *http.Request) (*http.Response, error) {
+func (p *passedOver) RoundTrip(req *http.Request) (*http.Response, error) {
+	if since, ok := p.down.Load(req.URL.Host); ok && time.Since(since.(time.Time)) < downFor {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, &downError{"nothing just now"}
+	}
 	resp, err := p.RoundTripper.RoundTrip(req)
 	if err != nil {
+		p.down.Store(req.URL.Host, time.Now())
 		return nil, err
 	}
 	switch resp.StatusCode {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		_ = resp.Body.Close()
+		p.down.Store(req.URL.Host, time.Now())
 		return nil, &downError{resp.Status}
 	}
 	return resp, nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/twmb/franz-go/pkg/sr"
@@ -260,5 +261,33 @@ func TestRegistryLoginDoesNotLeaveTLS(t *testing.T) {
 	r := registry(t, RegistryOptions{URL: server.URL, Username: "u", Password: "canary", Transport: server.Client().Transport})
 	if _, err := r.SchemaID(context.Background(), topic); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("%v", err)
+	}
+}
+
+// An address that takes connections and never answers costs its time once, not at each
+// request: a check has time for one.
+func TestRegistryThatHangsIsPassedOver(t *testing.T) {
+	hold := make(chan struct{})
+	var asked atomic.Int32
+	hung := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+		}
+	}))
+	defer hung.Close()
+	defer close(hold)
+	fake := srfake.New()
+	defer fake.Close()
+	r := registry(t, RegistryOptions{URL: hung.URL + "," + fake.URL(), AutoRegister: true, Timeout: time.Second})
+	if err := r.Compatible(context.Background(), topic); err != nil {
+		t.Errorf("a check: %v", err)
+	}
+	if _, _, err := r.Framings(context.Background(), topic); err != nil {
+		t.Errorf("a start: %v", err)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -278,7 +279,7 @@ func authenticate(ctx context.Context, wire *protocol.Conn, served served, mecha
 		answer := res.(*saslauthenticate.Response)
 		if answer.ErrorCode != 0 {
 			err := codeError(kafka.Error(answer.ErrorCode), "Authenticate", mechanism.Name())
-			return time.Time{}, refused(session, &LoginError{Cause: answer.ErrorMessage, err: err})
+			return time.Time{}, refused(session, &LoginError{Cause: printable(answer.ErrorMessage), err: err})
 		}
 		done, next, err := session.Next(ctx, answer.AuthBytes)
 		if err != nil {
@@ -309,6 +310,11 @@ func (e *LoginError) Error() string {
 }
 
 func (e *LoginError) Unwrap() error { return e.err }
+
+// printable is a broker's text on one line, without what steers terminals.
+func printable(text string) string {
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool { return !unicode.IsPrint(r) }), " ")
+}
 
 func isLogin(err error) bool {
 	_, ok := errors.AsType[*LoginError](err)
