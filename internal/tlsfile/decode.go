@@ -21,6 +21,7 @@ var (
 	errNoKey         = errors.New("there is no private key in it")
 	errUnfinished    = errors.New("it ends within a PEM block")
 	errJKS           = errors.New("it is a Java keystore (JKS)")
+	errNoPassword    = errors.New("is encrypted, which is not possible here")
 )
 
 type kind int
@@ -121,6 +122,9 @@ func encode(kind string, der []byte) []byte {
 }
 
 func (f *Files) decrypt(with func(password []byte) ([]byte, error)) ([]byte, error) {
+	if f.Password == nil {
+		return nil, errNoPassword
+	}
 	password := f.password()
 	if password == "" {
 		return nil, fmt.Errorf("the key is encrypted, and %sKEY_PASSWORD is not set", f.Prefix)
@@ -144,6 +148,8 @@ func (f *Files) password() string {
 func (f *Files) decodePKCS12(content []byte) (*tls.Certificate, error) {
 	key, leaf, others, err := pkcs12.DecodeChain(content, f.password())
 	switch {
+	case errors.Is(err, pkcs12.ErrIncorrectPassword) && f.Password == nil:
+		return nil, errNoPassword
 	case errors.Is(err, pkcs12.ErrIncorrectPassword) && f.password() == "":
 		return nil, fmt.Errorf("it is encrypted, and %sKEY_PASSWORD is not set", f.Prefix)
 	case errors.Is(err, pkcs12.ErrIncorrectPassword):

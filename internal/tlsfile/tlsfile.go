@@ -28,7 +28,7 @@ type Files struct {
 	// Cert is the own certificate, "" for none: PEM with its chain, or PKCS#12 with the key.
 	Cert string
 	Key  string // PEM; "" where Cert holds the key as well
-	// Password returns what Key or Cert is encrypted with; nil where nothing is.
+	// Password returns what Key or Cert is encrypted with; nil where nothing may be.
 	Password func() string
 	// Warn is told of a file that cannot be used while an earlier content of it is, once
 	// for each cause. It may be nil.
@@ -172,6 +172,9 @@ func (f *Files) readOwn() (*tls.Certificate, error) {
 			return nil, &Error{f.Prefix + "KEY_FILE", "is set, and the PKCS#12 file of " + f.Prefix + "CERT_FILE holds the key; expected one of them"}
 		}
 		pair, err := f.decodePKCS12(content)
+		if errors.Is(err, errNoPassword) {
+			return nil, f.unusable("CERT_FILE", f.Cert, fmt.Errorf("it %w", err), "PEM files: openssl pkcs12 -nodes -in "+f.Cert+" -out tls.pem")
+		}
 		if err != nil {
 			return nil, f.unusable("CERT_FILE", f.Cert, err, "a PKCS#12 file of a certificate and its key")
 		}
@@ -200,6 +203,8 @@ func (f *Files) readPair(certificates []byte) (*tls.Certificate, error) {
 	switch {
 	case errors.Is(err, errNoKey) && f.Key == "":
 		return nil, &Error{f.Prefix + "KEY_FILE", "is not set; expected the key of the certificate in " + f.Prefix + "CERT_FILE"}
+	case errors.Is(err, errNoPassword):
+		return nil, f.unusable(file, path, fmt.Errorf("the key %w", err), "one that is not: openssl pkey -in "+path+" -out tls.key")
 	case err != nil:
 		return nil, f.unusable(file, path, err, "a PEM file of a key")
 	}

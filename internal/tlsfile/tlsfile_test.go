@@ -368,3 +368,17 @@ func unnoticed(t *testing.T) string {
 	t.Fatal("every wrong password is noticed")
 	return ""
 }
+
+// TestWhereNoPasswordCanBeSet: a cure must not name a variable that there is not.
+func TestWhereNoPasswordCanBeSet(t *testing.T) {
+	for _, c := range []struct{ cert, key, want string }{
+		{"testdata/cert.pem", "testdata/key-pkcs8.pem", "the key is encrypted, which is not possible here; expected one that is not: openssl pkey -in testdata/key-pkcs8.pem"},
+		{"testdata/cert.pem", "testdata/key-legacy.pem", "the key is encrypted, which is not possible here; expected one that is not: openssl pkey -in testdata/key-legacy.pem"},
+		{"testdata/openssl.p12", "", "it is encrypted, which is not possible here; expected PEM files: openssl pkcs12 -nodes -in testdata/openssl.p12"},
+	} {
+		faults := (&Files{Prefix: "X_", Cert: c.cert, Key: c.key}).Faults()
+		if len(faults) != 1 || !strings.Contains(faults[0].Text, c.want) || strings.Contains(faults[0].Text, "KEY_PASSWORD") {
+			t.Errorf("%v, want %s", faults, c.want)
+		}
+	}
+}
