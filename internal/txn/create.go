@@ -80,6 +80,19 @@ func (s TopicSpec) Command() string {
 	return cmd
 }
 
+// createDurable makes a topic for as many brokers as the cluster has. Of three, one may be down,
+// which the layout does not show, and a topic keeps the replicas that it was made with: KRaft
+// counts who is registered (StripedReplicaPlacer), so two that are there ask for three.
+func (c *Cluster) createDurable(ctx context.Context, spec, asked TopicSpec, brokers int) (made TopicSpec, err error) {
+	if three := spec.durable(durableReplicas); spec.ReplicationFactor == 0 && brokers == durableReplicas-1 {
+		refusal, ok := errors.AsType[*creationRefusal](c.createOnce(ctx, three, true))
+		if !ok || refusal.code != kafka.InvalidReplicationFactor {
+			asked = three
+		}
+	}
+	return c.create(ctx, asked)
+}
+
 // create makes a topic and waits until every partition is led. A replica of ours may make it at the same time.
 func (c *Cluster) create(ctx context.Context, spec TopicSpec) (made TopicSpec, err error) {
 	if made, err = c.negotiate(ctx, spec, false); err != nil {

@@ -128,7 +128,7 @@ func (c *Cluster) EnsureTopics(ctx context.Context, specs []TopicSpec, create bo
 		}
 	}
 	if len(faults) == 0 {
-		faults = c.createMissing(ctx, specs, asked, missing, topics)
+		faults = c.createMissing(ctx, specs, asked, missing, topics, len(layout.Brokers))
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
@@ -137,9 +137,9 @@ func (c *Cluster) EnsureTopics(ctx context.Context, specs []TopicSpec, create bo
 }
 
 // createMissing makes those topics of which missing has the places.
-func (c *Cluster) createMissing(ctx context.Context, specs, asked []TopicSpec, missing []int, topics []Topic) (faults []error) {
+func (c *Cluster) createMissing(ctx context.Context, specs, asked []TopicSpec, missing []int, topics []Topic, brokers int) (faults []error) {
 	for _, i := range missing {
-		made, err := c.create(ctx, asked[i])
+		made, err := c.createDurable(ctx, specs[i], asked[i], brokers)
 		refusal, refused := errors.AsType[*creationRefusal](err)
 		switch {
 		case err == nil:
@@ -148,7 +148,7 @@ func (c *Cluster) createMissing(ctx context.Context, specs, asked []TopicSpec, m
 		case refused && refusal.tooFewBrokers() && specs[i].ReplicationFactor == 0: // we have seen as many: they come back
 			err = fmt.Errorf("%w: %w", ErrRetry, err)
 		case refused:
-			err = &TopicError{refusal.Topic, refusal.Fault, refusal.message + "; create it as the cluster allows, from: " + asked[i].Command(), refusal.Err}
+			err = &TopicError{refusal.Topic, refusal.Fault, refusal.message + "; create it as the cluster allows, from: " + asked[i].suggested(brokers).Command(), refusal.Err}
 		default:
 			return []error{fmt.Errorf("create topics: %w", err)}
 		}
