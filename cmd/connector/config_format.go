@@ -86,24 +86,28 @@ func parseRegion(text string) (string, error) {
 // domain has two labels at least (RFC 1123, 2.1).
 var domain = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 
-// parseURL never shows a URL that has a password in it.
+// parseURL never shows a password that is in a URL: before the host, or in the query.
 func parseURL(text string, path bool) (string, error) {
 	expected := "http(s)://host[:port]"
 	if path {
 		expected += "[/path]"
+	}
+	shown := quoted(text)
+	if i := strings.IndexAny(text, "?#"); i >= 0 {
+		shown = quoted(text[:i+1] + "…")
 	}
 	u, err := url.Parse(text)
 	switch {
 	case strings.Contains(text, "@"):
 		return "", invalid(expected, "an address must not hold a user or password")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https":
-		return "", invalid(expected, "%s is not a web address", quoted(text))
+		return "", invalid(expected, "%s is not a web address", shown)
 	case u.Hostname() == "" || !portFits(u.Port(), u.Port() == ""):
-		return "", invalid(expected, "%s has no host, or no port that can be", quoted(text))
+		return "", invalid(expected, "%s has no host, or no port that can be", shown)
 	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		return "", invalid(expected, "%s has more than a path", quoted(text))
+		return "", invalid(expected, "%s has more than a path", shown)
 	case !path && strings.Trim(u.Path, "/") != "":
-		return "", invalid(expected, "%s has a path", quoted(text))
+		return "", invalid(expected, "%s has a path", shown)
 	}
 	return strings.TrimRight(text, "/"), nil
 }

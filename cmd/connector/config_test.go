@@ -376,3 +376,16 @@ func TestTags(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressWithASecretIsNotShown: some endpoints take a password or key in the query.
+func TestAddressWithASecretIsNotShown(t *testing.T) {
+	for _, address := range []string{"https://idp/token?client_secret=tell-nobody", "https://idp/token#tell-nobody", "https://idp:0/token?key=tell-nobody", "idp/token?key=tell-nobody"} {
+		_, err := Load(envconfig.MapLookuper(environment([]string{
+			"KAFKA_TLS=true", "KAFKA_SASL_MECHANISM=OAUTHBEARER", "KAFKA_SASL_OAUTHBEARER_CLIENT_ID=i", "KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET=s",
+			"KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL=" + address,
+		})))
+		if err == nil || strings.Contains(err.Error(), "tell-nobody") || !strings.Contains(err.Error(), "KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
