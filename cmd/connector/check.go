@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
@@ -18,6 +17,7 @@ import (
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/doctor"
 	"genesys-audit-connector/internal/genesys"
+	"genesys-audit-connector/internal/hearsay"
 )
 
 func newCheck() *cobra.Command {
@@ -187,15 +187,10 @@ func (p *checkPrinter) line(c doctor.Check) {
 	if p.colour {
 		status = fmt.Sprintf("\x1b[%dm%s\x1b[0m", checkColours[c.Status], status)
 	}
-	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, printable(c.Detail))
+	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, hearsay.Printable(c.Detail))
 	for hint := range strings.Lines(c.Hint) {
-		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", printable(strings.TrimSuffix(hint, "\n")))
+		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", hearsay.Printable(strings.TrimSuffix(hint, "\n")))
 	}
-}
-
-// printable is a text that may hold the words of others without what steers terminals.
-func printable(text string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool { return !unicode.IsPrint(r) }), " ")
 }
 
 // sum prints the last line.

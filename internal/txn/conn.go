@@ -10,13 +10,14 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
+
+	"genesys-audit-connector/internal/hearsay"
 )
 
 // maxIdle is how long a connection may rest and be used again. Brokers close theirs after 10 min
@@ -279,7 +280,7 @@ func authenticate(ctx context.Context, wire *protocol.Conn, served served, mecha
 		answer := res.(*saslauthenticate.Response)
 		if answer.ErrorCode != 0 {
 			err := codeError(kafka.Error(answer.ErrorCode), "Authenticate", mechanism.Name())
-			return time.Time{}, refused(session, &LoginError{Cause: printable(answer.ErrorMessage), err: err})
+			return time.Time{}, refused(session, &LoginError{Cause: hearsay.Printable(answer.ErrorMessage), err: err})
 		}
 		done, next, err := session.Next(ctx, answer.AuthBytes)
 		if err != nil {
@@ -310,11 +311,6 @@ func (e *LoginError) Error() string {
 }
 
 func (e *LoginError) Unwrap() error { return e.err }
-
-// printable is a broker's text on one line, without what steers terminals.
-func printable(text string) string {
-	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool { return !unicode.IsPrint(r) }), " ")
-}
 
 func isLogin(err error) bool {
 	_, ok := errors.AsType[*LoginError](err)
