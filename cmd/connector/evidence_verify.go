@@ -169,31 +169,36 @@ func authorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readEvidence verifies what is in Kafka now. The readings of the raw and the changes
-// topic end where they ended when it began; the log is read last, to its end.
+// readEvidence verifies what is in Kafka now, also while a connector is at work. The order
+// is what makes that right: where the log is settled is asked first, then where raw and
+// changes end, and the log's end last. So of each entry that is settled all records are
+// read, and the log has each entry that a record claims.
 func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input, asked audit.Interval) (*evidence.Report, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var err error
+	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TOPIC_EVIDENCE: %w", err)
+	}
+	reader := cluster.NewReader(cfg.Evidence.Topic, sink.Topic{Partitions: count}.Partition(cfg.Org), txn.First)
+	defer reader.Close()
+	settled, err := reader.Stable(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{cfg.Org, asked} }); err != nil {
 		return nil, err
 	}
 	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, asked: asked} }); err != nil {
 		return nil, err
 	}
-	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
-	if err != nil {
-		return nil, fmt.Errorf("KAFKA_TOPIC_EVIDENCE: %w", err)
-	}
-	reader := cluster.NewReader(cfg.Evidence.Topic, sink.Topic{Partitions: count}.Partition(cfg.Org), txn.First)
 	in.Log = pull(ctx, g, func(ctx context.Context, give func(evidence.LogItem) error) error {
-		defer reader.Close()
 		return reader.ReadToEnd(ctx, func(r *txn.Record) error {
 			if r.Value == nil || !strings.HasPrefix(string(r.Key), cfg.Org+"/") {
 				return nil
 			}
-			return give(evidence.LogItem{Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Offset: r.Offset})
+			return give(evidence.LogItem{Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Offset: r.Offset, Young: r.Offset >= settled})
 		})
 	})
 	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("entries"),
@@ -202,8 +207,8 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	report, err := evidence.Verify(ctx, in, func(n uint64) { _ = bar.Set64(int64(n)) })
 	_ = bar.Finish()
 	cancel()
-	if failed := g.Wait(); err == nil && failed != nil && !errors.Is(failed, context.Canceled) {
-		err = failed
+	if failed := g.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
+		err = failed // the first: what ends the others says nothing
 	}
 	return report, err
 }
@@ -252,6 +257,10 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 	for p := range count {
 		reader := cluster.NewReader(topic, p, txn.First)
 		begin, err := reader.Start(ctx)
+		end := int64(0)
+		if err == nil {
+			end, err = reader.Settled(ctx)
+		}
 		if err != nil {
 			reader.Close()
 			return nil, err
@@ -259,7 +268,7 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 		next := pull(ctx, g, func(ctx context.Context, give func(evidence.Item) error) error {
 			defer reader.Close()
 			items := group()
-			err := reader.ReadToEnd(ctx, func(r *txn.Record) error { return items.add(r, give) })
+			err := reader.ReadTo(ctx, end, func(r *txn.Record) error { return items.add(r, give) })
 			if err != nil {
 				return err
 			}
@@ -382,6 +391,9 @@ func printEvidence(out io.Writer, r *evidence.Report) error {
 	line(r.Verified, "of them are in Kafka as they were published")
 	if r.Expired > 0 {
 		line(r.Expired, "are gone from the beginning of a partition, as retention removes records; their hashes still prove the rest")
+	}
+	if r.Young > 0 {
+		line(r.Young, "were published meanwhile and were not looked at")
 	}
 	if r.Uncovered > 0 {
 		line(r.Uncovered, "events were published before the log began, and are not covered by it")

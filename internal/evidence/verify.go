@@ -53,8 +53,8 @@ type Partition struct {
 	Next  func() (Item, error) // io.EOF at the end
 }
 
-// Input is what is verified. The log has to be read after raw and changes: what was
-// published meanwhile is then in it.
+// Input is what is verified. The log must end later than raw and changes: each entry that
+// these claim is then in it.
 type Input struct {
 	Org string
 	// Log returns the records of the evidence topic in their order, io.EOF at the end.
@@ -73,6 +73,9 @@ type Input struct {
 type LogItem struct {
 	Key, Value []byte
 	Offset     int64
+	// Young is a record that may have been committed after raw and changes ended: what
+	// its entries are of need not have been read.
+	Young bool
 }
 
 // Finding is one thing that is wrong.
@@ -96,6 +99,8 @@ type Report struct {
 	// Expired are entries whose records are gone together with all before them in their
 	// partition, as retention removes them. Their leaves still prove the rest.
 	Expired uint64 `json:"expired"`
+	// Young are entries that were published while it was verified, and not looked at.
+	Young uint64 `json:"young,omitempty"`
 	// Uncovered are events that were published before the log began.
 	Uncovered   uint64       `json:"uncovered"`
 	Checkpoints int          `json:"checkpoints"` // from elsewhere, that the log agrees with
@@ -227,7 +232,7 @@ func (v *verifier) record(item LogItem) error {
 	}
 	v.report.Newest, v.report.Root = r.Checkpoint, r.Root
 	for n := range r.Count {
-		if err := v.entry(int64(r.First)+int64(n), Hash(r.Leaves[n*HashSize:][:HashSize])); err != nil {
+		if err := v.entry(int64(r.First)+int64(n), Hash(r.Leaves[n*HashSize:][:HashSize]), item.Young); err != nil {
 			return err
 		}
 	}
@@ -269,7 +274,7 @@ func (v *verifier) compare(r *Record, before [][]byte) error {
 }
 
 // entry looks at the records of one entry.
-func (v *verifier) entry(index int64, leaf Hash) error {
+func (v *verifier) entry(index int64, leaf Hash, young bool) error {
 	raw, err := v.raw.take(index)
 	if err != nil {
 		return err
@@ -279,6 +284,9 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 		return err
 	}
 	switch {
+	case young && (raw == nil || changes == nil):
+		v.report.Young++
+		return nil
 	case raw == nil && v.raw.shortened(index), raw != nil && changes == nil && v.changes.shortened(index):
 		v.report.Expired++
 		return nil
@@ -298,6 +306,8 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 	switch {
 	case err == nil && Leaf(entry) == leaf:
 		v.report.Verified++
+	case young: // not all of its change records were read
+		v.report.Young++
 	case changes.cut:
 		v.report.Expired++
 	case raw.Outside:

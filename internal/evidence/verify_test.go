@@ -25,7 +25,7 @@ type world struct {
 }
 
 // newWorld publishes events in transactions of one to five.
-func newWorld(t *testing.T, k Keys, salt string) *world {
+func newWorld(t testing.TB, k Keys, salt string) *world {
 	t.Helper()
 	w := &world{keys: k}
 	l := open(t, nil, k)
@@ -52,7 +52,7 @@ func newWorld(t *testing.T, k Keys, salt string) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.log = append(w.log, LogItem{s.Record.AppendKey(nil), value, int64(step)})
+		w.log = append(w.log, LogItem{Key: s.Record.AppendKey(nil), Value: value, Offset: int64(step)})
 		l.Commit()
 		w.checkpoints = append(w.checkpoints, l.Newest())
 	}
@@ -264,7 +264,7 @@ func (g *generator) more() bool {
 	if err != nil {
 		g.tb.Fatal(err)
 	}
-	g.records = append(g.records, LogItem{s.Record.AppendKey(nil), value, 0})
+	g.records = append(g.records, LogItem{Key: s.Record.AppendKey(nil), Value: value})
 	g.log.Commit()
 	return true
 }
