@@ -147,7 +147,8 @@ func verifiers(lines []string) (note.Verifiers, error) {
 	for i, line := range lines {
 		v, err := note.NewVerifier(strings.TrimSpace(line))
 		if err != nil {
-			return nil, fmt.Errorf("--key: %s is no verifier's line; expected the second line that \"connector evidence key\" prints", quoted(line))
+			// The first line is a secret, and easily taken for the second: it is not shown.
+			return nil, errors.New("--key: that is no verifier's line; expected the second line that \"connector evidence key\" prints")
 		}
 		list[i] = v
 	}
@@ -280,9 +281,10 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 }
 
 // claimOf is the entry of the organisation's log that a record claims, -1 for none; ours
-// is false for a record of another organisation.
+// is false for a record of another organisation. One that names no organisation is looked
+// at as if it were of this one: the connector writes none.
 func claimOf(r *txn.Record, org string, asked audit.Interval) (index int64, digest []byte, outside, ours bool) {
-	index = -1
+	index, ours = -1, true
 	for _, h := range r.Headers {
 		switch h.Key {
 		case "event-time":
@@ -309,7 +311,7 @@ type rawItems struct {
 
 func (i *rawItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	index, digest, outside, ours := claimOf(r, i.org, i.asked)
-	if !ours || r.Value == nil {
+	if !ours {
 		return nil
 	}
 	sum := sha256.Sum256(r.Value)
@@ -330,12 +332,12 @@ type changeItems struct {
 
 func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	index, _, outside, ours := claimOf(r, i.org, i.asked)
-	if !ours || r.Value == nil {
+	if !ours {
 		return nil
 	}
-	id := string(r.Key)
+	id, number := string(r.Key), ""
 	if at := strings.LastIndexByte(id, ':'); at >= 0 {
-		id = id[:at]
+		id, number = id[:at], id[at+1:]
 	}
 	if i.item.Records > 0 && (index != i.item.Index || id != i.item.ID || index < 0) {
 		if err := i.end(give); err != nil {
@@ -343,9 +345,10 @@ func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 		}
 	}
 	if i.item.Records == 0 {
-		i.item = evidence.Item{Index: index, ID: id, Outside: outside, Offset: r.Offset}
+		i.item = evidence.Item{Index: index, ID: id, Outside: outside, Rest: number != "0", Offset: r.Offset}
 		i.sum.Reset()
 	}
+	i.item.Wrong = i.item.Wrong || number != strconv.Itoa(i.item.Records)
 	i.item.Records++
 	i.sum.Add(r.Value)
 	return nil

@@ -132,9 +132,28 @@ func TestEveryTamperingIsFound(t *testing.T) {
 		"a hole behind those":        {func(w *world) { w.raw[0], w.begin[0] = slices.Delete(w.raw[0][6:], 9, 10), 6 }, counts(Missing, 1)},
 		"half an event removed by time": {func(w *world) {
 			w.changes[0], w.beginChanges = w.changes[0][6:], 6
-			w.changes[0][0].Sum = lie
+			w.changes[0][0].Sum, w.changes[0][0].Rest = lie, true
 		}, counts()},
-		"records of before the log": {func(w *world) { w.raw[0] = slices.Insert(w.raw[0], 0, Item{Index: -1, ID: "old"}) }, counts()},
+		"the same of a whole event": {func(w *world) {
+			w.changes[0], w.beginChanges = w.changes[0][6:], 6
+			w.changes[0][0].Sum = lie
+		}, counts(Altered, 1)},
+		"a hole beside a shortened partition": {func(w *world) {
+			w.raw[0], w.begin[0] = w.raw[0][20:], 20
+			w.raw[1] = slices.Delete(w.raw[1], 4, 5)
+		}, counts(Missing, 1)},
+		"a hole of both beside it": {func(w *world) {
+			w.raw[0], w.begin[0] = w.raw[0][20:], 20
+			w.raw[1], w.changes[1] = slices.Delete(w.raw[1], 4, 5), slices.Delete(w.changes[1], 4, 5)
+		}, counts(Missing, 1)},
+		"a raw value altered whose changes are expired": {func(w *world) {
+			w.changes[0], w.beginChanges = w.changes[0][6:], 6
+			w.raw[0][2].Sum, w.raw[0][2].Wrong = lie, true
+		}, counts(Altered, 1)},
+		"the header sha256 altered":        {func(w *world) { w.raw[2][3].Wrong = true }, counts(Altered, 1)},
+		"a change record's key altered":    {func(w *world) { w.changes[2][3].ID = "another" }, counts(Altered, 1)},
+		"a change record's number altered": {func(w *world) { w.changes[2][3].Wrong = true }, counts(Altered, 1)},
+		"records of before the log":        {func(w *world) { w.raw[0] = slices.Insert(w.raw[0], 0, Item{Index: -1, ID: "old"}) }, counts()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, Keys{}, "")
