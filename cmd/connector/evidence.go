@@ -205,6 +205,7 @@ func (a *app) stampCheckpoints(ctx context.Context) {
 	if a.cfg.Evidence.TSAURL == "" {
 		return
 	}
+	defer a.health.Report(noStamp, nil) // the next leader asks
 	client := &http.Client{Timeout: stampTime}
 	backoff := retry.Backoff{First: time.Second, Most: 10 * time.Minute}
 	var done uint64 // the size that was stamped last
