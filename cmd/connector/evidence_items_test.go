@@ -86,3 +86,10 @@ func TestASecretKeyGivenAsTheVerifiersIsNotShown(t *testing.T) {
 		t.Errorf("it is shown: %t", err != nil)
 	}
 }
+
+// TestADirectoryWithoutCheckpointsIsAnError: it must not look as if there were some.
+func TestADirectoryWithoutCheckpointsIsAnError(t *testing.T) {
+	if _, err := readCheckpoints([]string{t.TempDir()}); err == nil {
+		t.Error("it is taken")
+	}
+}

@@ -24,6 +24,13 @@ func TestEvidenceVerifyBesideAConnectorAtWork(t *testing.T) {
 			t.Fatalf("run %d, %d entries before: %+v", runs, before, r)
 		}
 		before = r.Size
+		if runs%8 == 7 { // the next term fences this one
+			older := stop
+			_, stop = s.start()
+			if err := older(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 	quit()
 	s.published(60 * time.Second)

@@ -123,6 +123,9 @@ func readCheckpoints(paths []string) (all []evidence.Checkpoint, err error) {
 					files = append(files, filepath.Join(path, e.Name()))
 				}
 			}
+			if len(files) == 0 {
+				return nil, fmt.Errorf("--checkpoint: there is no file in %s; expected checkpoints that were kept, for without one nothing is held against the log", quoted(path))
+			}
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)

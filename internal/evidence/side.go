@@ -156,6 +156,10 @@ func (s *side) late(item stray) {
 	if item.Outside {
 		return
 	}
+	if s.v.unrecorded(item.Index) {
+		s.v.find(Damaged, item.Index, item.ID, "%s, offset %d: the %s cannot be proved: the log's record of its entry is gone", item.partition, item.Offset, s.what)
+		return
+	}
 	s.v.find(kind, item.Index, item.ID, "%s, offset %d: the %s stands behind that of a later entry", item.partition, item.Offset, s.what)
 }
 

@@ -123,6 +123,7 @@ type verifier struct {
 	rootless  bool   // a record of the log is lost: roots cannot be computed any more
 	progress  func(entries uint64)
 	entryText []byte
+	holes     []hole          // in the log, in order
 	apart     bool            // the records of an entry were seen in partitions of two numbers
 	roots     map[uint64]Hash // of the sizes in order
 	order     []uint64
@@ -217,6 +218,9 @@ func (v *verifier) record(item LogItem) error {
 	case r.First > v.size:
 		v.find(Damaged, int64(v.size), "", "the log has no record of entries %d to %d", v.size, r.First-1)
 		v.rootless = true
+		if len(v.holes) < maxGone {
+			v.holes = append(v.holes, hole{int64(v.size), int64(r.First)})
+		}
 		v.size = r.First
 	}
 	if !v.rootless {
@@ -243,6 +247,23 @@ func (v *verifier) record(item LogItem) error {
 		v.progress(v.size)
 	}
 	return nil
+}
+
+// hole is a stretch of entries of which the log has no record.
+type hole struct{ from, to int64 }
+
+// unrecorded reports whether an entry lies in a hole.
+func (v *verifier) unrecorded(index int64) bool {
+	_, in := slices.BinarySearchFunc(v.holes, index, func(h hole, index int64) int {
+		switch {
+		case h.to <= index:
+			return -1
+		case h.from > index:
+			return 1
+		}
+		return 0
+	})
+	return in
 }
 
 // compare holds the log against kept checkpoints of sizes up to the record's. Their tree

@@ -122,7 +122,7 @@ func TestEveryTamperingIsFound(t *testing.T) {
 		"one of an entry to come":      {func(w *world) { w.raw[0] = append(w.raw[0], Item{Index: 5000, ID: "x"}) }, counts(Inserted, 1)},
 		"the same in the middle":       {func(w *world) { w.raw[0] = slices.Insert(w.raw[0], 5, Item{Index: 5000, ID: "x"}) }, counts(Inserted, 1)},
 		"change records added":         {func(w *world) { w.changes[0] = append(w.changes[0], Item{Index: 5000, ID: "x"}) }, counts(Inserted, 1)},
-		"a record of the log removed":  {func(w *world) { w.log = slices.Delete(w.log, 7, 8) }, counts(Damaged, 1, Twice, 6)},
+		"a record of the log removed":  {func(w *world) { w.log = slices.Delete(w.log, 7, 8) }, counts(Damaged, 7)},
 		"one altered": {func(w *world) {
 			w.log[7].Value = []byte(strings.Replace(string(w.log[7].Value), `"leaves":"`, `"leaves":"AA`, 1))
 		}, nil},
