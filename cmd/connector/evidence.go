@@ -44,6 +44,9 @@ func (a *app) openLog(ctx context.Context, saved []byte) error {
 		return nil
 	}
 	topics, err := a.ensureLogTopic(ctx, saved != nil)
+	if err == nil && saved == nil {
+		err = a.mayKeepLog(ctx, topics[0].Name)
+	}
 	refused, unusable := errors.Is(err, txn.ErrUnauthorized), unfit(err)
 	switch {
 	case err == nil:
@@ -96,6 +99,16 @@ func (a *app) ensureLogTopic(ctx context.Context, begun bool) (topics []txn.Topi
 	return topics, err
 }
 
+// mayKeepLog is an error where rights on the log's topic are missing. Every transaction
+// would fail for it: rights given by topic may be older than the log.
+func (a *app) mayKeepLog(ctx context.Context, topic string) error {
+	_, rights, err := a.cluster.TopicRights(ctx, topic)
+	if err == nil && rights.Told() && !(rights.Allow(txn.OpWrite) && rights.Allow(txn.OpRead)) {
+		err = &txn.TopicError{Topic: topic, Fault: "may not be read and written", Cure: "grant Read and Write on it", Err: txn.ErrUnauthorized}
+	}
+	return err
+}
+
 // continueLog opens the log as its state has it and finds its newest record in the topic.
 // Where records of it follow there, the state is an older one, by an unclean election or
 // from a backup: what they hold is not entered again.
@@ -120,6 +133,8 @@ func (a *app) continueLog(ctx context.Context, saved []byte, topic sink.Topic, k
 		return nil
 	}, func() bool { return found })
 	switch {
+	case errors.Is(err, txn.ErrUnauthorized): // only Write matters for going on
+		a.log.Warn("the evidence log goes on without a look at its newest record", zap.Error(err))
 	case err != nil:
 		return nil, err
 	case found && follow.Size() > log.Size():
