@@ -43,10 +43,11 @@ func (a *app) openLog(ctx context.Context, saved []byte) error {
 		a.sink.Log(nil, sink.Topic{})
 		return nil
 	}
-	topics, err := a.cluster.EnsureTopics(ctx, []txn.TopicSpec{a.cfg.evidenceTopic()}, a.cfg.Kafka.CreateTopics)
-	var unfit *txn.TopicError
-	refused := errors.Is(err, txn.ErrUnauthorized)
-	unusable := errors.As(err, &unfit) && !errors.Is(err, txn.ErrRetry)
+	topics, err := a.ensureLogTopic(ctx, saved != nil)
+	if err == nil && saved == nil {
+		err = a.mayKeepLog(ctx, topics[0].Name)
+	}
+	refused, unusable := errors.Is(err, txn.ErrUnauthorized), unfit(err)
 	switch {
 	case err == nil:
 	case saved == nil && (refused || unusable):
@@ -68,8 +69,8 @@ func (a *app) openLog(ctx context.Context, saved []byte) error {
 	}
 	var log *evidence.Log
 	if saved != nil {
-		if log, err = evidence.Open(a.cfg.Org, saved, keys); err != nil {
-			return fmt.Errorf("%w: %w; tombstone its key in the offsets topic to have it made again from topic %s", poller.ErrConfiguration, err, topic.Name)
+		if log, err = a.continueLog(ctx, saved, topic, keys); err != nil {
+			return err
 		}
 	} else if log, err = a.replayLog(ctx, topic, keys); err != nil {
 		return err
@@ -77,6 +78,88 @@ func (a *app) openLog(ctx context.Context, saved []byte) error {
 	a.sink.Log(log, topic)
 	a.log.Info("evidence log", zap.Uint64("size", log.Size()), zap.Bool("signed", keys.Current != nil))
 	return nil
+}
+
+// unfit reports whether a topic cannot be used, and that nothing but a change of it helps.
+func unfit(err error) bool {
+	var e *txn.TopicError
+	return errors.As(err, &e) && !errors.Is(err, txn.ErrRetry)
+}
+
+// ensureLogTopic makes the log's topic where it may. The topic of a log that has begun is
+// never made: an empty one in its place would hide that it is lost. A broker that has
+// just started may not know it yet, so it is asked for more than once.
+func (a *app) ensureLogTopic(ctx context.Context, begun bool) (topics []txn.Topic, err error) {
+	for range 4 {
+		topics, err = a.cluster.EnsureTopics(ctx, []txn.TopicSpec{a.cfg.evidenceTopic()}, a.cfg.Kafka.CreateTopics && !begun)
+		if !begun || !unfit(err) || retry.Sleep(ctx, time.Second) != nil {
+			break
+		}
+	}
+	return topics, err
+}
+
+// mayKeepLog is an error where rights on the log's topic are missing. Every transaction
+// would fail for it: rights given by topic may be older than the log.
+func (a *app) mayKeepLog(ctx context.Context, topic string) error {
+	_, rights, err := a.cluster.TopicRights(ctx, topic)
+	if err == nil && rights.Told() && !(rights.Allow(txn.OpWrite) && rights.Allow(txn.OpRead)) {
+		err = &txn.TopicError{Topic: topic, Fault: "may not be read and written", Cure: "grant Read and Write on it", Err: txn.ErrUnauthorized}
+	}
+	return err
+}
+
+// continueLog opens the log as its state has it and finds its newest record in the topic.
+// Where records of it follow there, the state is an older one, by an unclean election or
+// from a backup: what they hold is not entered again.
+func (a *app) continueLog(ctx context.Context, saved []byte, topic sink.Topic, keys evidence.Keys) (*evidence.Log, error) {
+	log, err := evidence.Open(a.cfg.Org, saved, keys)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; tombstone its key in the offsets topic to have it made again from topic %s", poller.ErrConfiguration, err, topic.Name)
+	}
+	some, found := false, false
+	follow := log.Replay()
+	partition := topic.Partition(a.cfg.Org)
+	first, err := readBackwards(ctx, a.cluster, topic.Name, partition, func(r *txn.Record) error {
+		record, err := logRecord(r, a.cfg.Org)
+		if record == nil || err != nil {
+			return nil // a stranger's record ends nothing: evidence verify names it
+		}
+		some = true
+		if found {
+			_ = follow.Add(record) // or it is not of this log, which is named there, too
+		}
+		found = found || record.Checkpoint == log.Newest().Text
+		return nil
+	}, func() bool { return found })
+	switch {
+	case errors.Is(err, txn.ErrUnauthorized): // only Write matters for going on
+		a.log.Warn("the evidence log goes on without a look at its newest record", zap.Error(err))
+	case err != nil:
+		return nil, err
+	case found && follow.Size() > log.Size():
+		a.log.Warn("the state of the evidence log is older than the log; it goes on behind the log's newest record",
+			zap.Uint64("state", log.Size()), zap.Uint64("log", follow.Size()))
+		return follow.Log(keys), nil
+	case found:
+	case !some && first == 0:
+		return nil, fmt.Errorf("%w: KAFKA_TOPIC_EVIDENCE: the evidence log has begun, with %d entries, and in topic %s there are no records of it: name its topic, or restore it; or end the log with EVIDENCE=false",
+			poller.ErrConfiguration, log.Size(), topic.Name)
+	default:
+		err := fmt.Errorf("the newest record of the evidence log, of %d entries, is gone from topic %s; it goes on behind it, and \"connector evidence verify\" names what is missing", log.Size(), topic.Name)
+		a.health.Report(noEvidence, err)
+		a.log.Warn("evidence", zap.Error(err))
+	}
+	return log, nil
+}
+
+// logRecord is what a record of the evidence topic adds to an organisation's log; nil for
+// one that adds nothing.
+func logRecord(r *txn.Record, org string) (*evidence.Record, error) {
+	if !strings.HasPrefix(string(r.Key), org+"/") || evidence.IsStamp(r.Key) || r.Value == nil {
+		return nil, nil
+	}
+	return evidence.ParseRecord(r.Key, r.Value)
 }
 
 // replayLog makes the log anew from its topic, where the offsets topic has no state of
@@ -87,10 +170,10 @@ func (a *app) replayLog(ctx context.Context, topic sink.Topic, keys evidence.Key
 	defer reader.Close()
 	var damage error
 	err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
-		if !strings.HasPrefix(string(r.Key), a.cfg.Org+"/") || evidence.IsStamp(r.Key) || r.Value == nil || damage != nil {
+		record, err := logRecord(r, a.cfg.Org)
+		if damage != nil || record == nil && err == nil {
 			return nil
 		}
-		record, err := evidence.ParseRecord(r.Key, r.Value)
 		if err == nil {
 			err = replay.Add(record)
 		}
@@ -137,6 +220,7 @@ func (a *app) stampCheckpoints(ctx context.Context) {
 	if a.cfg.Evidence.TSAURL == "" {
 		return
 	}
+	defer a.health.Report(noStamp, nil) // the next leader asks
 	client := &http.Client{Timeout: stampTime}
 	backoff := retry.Backoff{First: time.Second, Most: 10 * time.Minute}
 	var done uint64 // the size that was stamped last
@@ -235,12 +319,9 @@ func printCheckpoint(ctx context.Context, env envconfig.Lookuper, out io.Writer)
 	}
 	partition := sink.Topic{Partitions: count}.Partition(cfg.Org)
 	text := ""
-	err = readBackwards(ctx, cluster, cfg.Evidence.Topic, partition, func(r *txn.Record) error {
-		if !strings.HasPrefix(string(r.Key), cfg.Org+"/") || evidence.IsStamp(r.Key) || r.Value == nil {
-			return nil
-		}
-		record, err := evidence.ParseRecord(r.Key, r.Value)
-		if err == nil {
+	_, err = readBackwards(ctx, cluster, cfg.Evidence.Topic, partition, func(r *txn.Record) error {
+		record, err := logRecord(r, cfg.Org)
+		if record != nil {
 			text = record.Checkpoint
 		}
 		return err
@@ -256,16 +337,16 @@ func printCheckpoint(ctx context.Context, env envconfig.Lookuper, out io.Writer)
 }
 
 // readBackwards reads the end of a partition, and more of it each time until that is
-// enough or it has read all. fn gets records in their order, some of them again.
-func readBackwards(ctx context.Context, cluster *txn.Cluster, topic string, partition int32, fn func(*txn.Record) error, enough func() bool) error {
+// enough or it has read all. fn gets records in their order, some of them again. first is
+// the offset of the oldest record that there is.
+func readBackwards(ctx context.Context, cluster *txn.Cluster, topic string, partition int32, fn func(*txn.Record) error, enough func() bool) (first int64, err error) {
 	offset := func(of int64) (int64, error) {
 		reader := cluster.NewReader(topic, partition, of)
 		defer reader.Close()
 		return reader.Start(ctx)
 	}
-	first, err := offset(txn.First)
-	if err != nil {
-		return err
+	if first, err = offset(txn.First); err != nil {
+		return 0, err
 	}
 	last, err := offset(txn.Last)
 	for back := int64(100); err == nil; back *= 10 {
@@ -277,7 +358,7 @@ func readBackwards(ctx context.Context, cluster *txn.Cluster, topic string, part
 			break
 		}
 	}
-	return err
+	return first, err
 }
 
 func newEvidenceKey() *cobra.Command {

@@ -239,3 +239,66 @@ func (s *scene) publishedWithoutLog(within time.Duration) {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
+
+// TestEvidenceTopicThatIsNotTheOneOfTheState: where the topic was deleted, nothing makes an
+// empty one in its place; where the offsets topic is older than the log, no index is used twice.
+func TestEvidenceTopicThatIsNotTheOneOfTheState(t *testing.T) {
+	t.Parallel()
+	s, _, stop := signedScene(t)
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	state := func() (newest *kgo.Record) {
+		records, err := readTopic(t.Context(), s.brokers, s.env["KAFKA_TOPIC_OFFSETS"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			if string(r.Key) == "default/log" {
+				newest = &kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value}
+			}
+		}
+		return newest
+	}
+	older := state()
+	s.world.Org.Emit(50)
+	s.published(60 * time.Second)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if err := client.ProduceSync(t.Context(), older).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	_, stop = s.start()
+	s.world.Org.Emit(50)
+	s.published(60 * time.Second)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if r := s.evidenceReport(evidenceOptions{}); !r.OK {
+		t.Errorf("the state was older than the log: %+v", r)
+	}
+	ends := func(why string) {
+		t.Helper()
+		_, stop := s.start()
+		select {
+		case <-s.over:
+		case <-time.After(60 * time.Second):
+			t.Error("it goes on:", why)
+		}
+		if err := stop(); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("it ends with %v; want %q", err, why)
+		}
+	}
+	admin := kadm.NewClient(client)
+	if _, err := admin.DeleteTopic(t.Context(), s.env["KAFKA_TOPIC_EVIDENCE"]); err != nil {
+		t.Fatal(err)
+	}
+	ends("does not exist")
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, s.env["KAFKA_TOPIC_EVIDENCE"]); err != nil {
+		t.Fatal(err)
+	}
+	ends("there are no records of it")
+}

@@ -123,6 +123,9 @@ func readCheckpoints(paths []string) (all []evidence.Checkpoint, err error) {
 					files = append(files, filepath.Join(path, e.Name()))
 				}
 			}
+			if len(files) == 0 {
+				return nil, fmt.Errorf("--checkpoint: there is no file in %s; expected checkpoints that were kept, for without one nothing is held against the log", quoted(path))
+			}
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)
@@ -147,7 +150,8 @@ func verifiers(lines []string) (note.Verifiers, error) {
 	for i, line := range lines {
 		v, err := note.NewVerifier(strings.TrimSpace(line))
 		if err != nil {
-			return nil, fmt.Errorf("--key: %s is no verifier's line; expected the second line that \"connector evidence key\" prints", quoted(line))
+			// The first line is a secret, and easily taken for the second: it is not shown.
+			return nil, errors.New("--key: that is no verifier's line; expected the second line that \"connector evidence key\" prints")
 		}
 		list[i] = v
 	}
@@ -169,31 +173,36 @@ func authorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readEvidence verifies what is in Kafka now. The readings of the raw and the changes
-// topic end where they ended when it began; the log is read last, to its end.
+// readEvidence verifies what is in Kafka now, also while a connector is at work. The order
+// is what makes that right: where the log is settled is asked first, then where raw and
+// changes end, and the log's end last. So of each entry that is settled all records are
+// read, and the log has each entry that a record claims.
 func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input, asked audit.Interval) (*evidence.Report, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var err error
+	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TOPIC_EVIDENCE: %w", err)
+	}
+	reader := cluster.NewReader(cfg.Evidence.Topic, sink.Topic{Partitions: count}.Partition(cfg.Org), txn.First)
+	defer reader.Close()
+	settled, err := reader.Stable(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{cfg.Org, asked} }); err != nil {
 		return nil, err
 	}
 	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, asked: asked} }); err != nil {
 		return nil, err
 	}
-	count, err := cluster.Partitions(ctx, cfg.Evidence.Topic)
-	if err != nil {
-		return nil, fmt.Errorf("KAFKA_TOPIC_EVIDENCE: %w", err)
-	}
-	reader := cluster.NewReader(cfg.Evidence.Topic, sink.Topic{Partitions: count}.Partition(cfg.Org), txn.First)
 	in.Log = pull(ctx, g, func(ctx context.Context, give func(evidence.LogItem) error) error {
-		defer reader.Close()
 		return reader.ReadToEnd(ctx, func(r *txn.Record) error {
 			if r.Value == nil || !strings.HasPrefix(string(r.Key), cfg.Org+"/") {
 				return nil
 			}
-			return give(evidence.LogItem{Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Offset: r.Offset})
+			return give(evidence.LogItem{Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Offset: r.Offset, Young: r.Offset >= settled})
 		})
 	})
 	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("entries"),
@@ -202,8 +211,8 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	report, err := evidence.Verify(ctx, in, func(n uint64) { _ = bar.Set64(int64(n)) })
 	_ = bar.Finish()
 	cancel()
-	if failed := g.Wait(); err == nil && failed != nil && !errors.Is(failed, context.Canceled) {
-		err = failed
+	if failed := g.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
+		err = failed // the first: what ends the others says nothing
 	}
 	return report, err
 }
@@ -252,6 +261,10 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 	for p := range count {
 		reader := cluster.NewReader(topic, p, txn.First)
 		begin, err := reader.Start(ctx)
+		end := int64(0)
+		if err == nil {
+			end, err = reader.Settled(ctx)
+		}
 		if err != nil {
 			reader.Close()
 			return nil, err
@@ -259,7 +272,7 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 		next := pull(ctx, g, func(ctx context.Context, give func(evidence.Item) error) error {
 			defer reader.Close()
 			items := group()
-			err := reader.ReadToEnd(ctx, func(r *txn.Record) error { return items.add(r, give) })
+			err := reader.ReadTo(ctx, end, func(r *txn.Record) error { return items.add(r, give) })
 			if err != nil {
 				return err
 			}
@@ -271,9 +284,10 @@ func partitions(ctx context.Context, g *errgroup.Group, cluster *txn.Cluster, to
 }
 
 // claimOf is the entry of the organisation's log that a record claims, -1 for none; ours
-// is false for a record of another organisation.
+// is false for a record of another organisation. One that names no organisation is looked
+// at as if it were of this one: the connector writes none.
 func claimOf(r *txn.Record, org string, asked audit.Interval) (index int64, digest []byte, outside, ours bool) {
-	index = -1
+	index, ours = -1, true
 	for _, h := range r.Headers {
 		switch h.Key {
 		case "event-time":
@@ -300,7 +314,7 @@ type rawItems struct {
 
 func (i *rawItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	index, digest, outside, ours := claimOf(r, i.org, i.asked)
-	if !ours || r.Value == nil {
+	if !ours {
 		return nil
 	}
 	sum := sha256.Sum256(r.Value)
@@ -321,12 +335,12 @@ type changeItems struct {
 
 func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	index, _, outside, ours := claimOf(r, i.org, i.asked)
-	if !ours || r.Value == nil {
+	if !ours {
 		return nil
 	}
-	id := string(r.Key)
+	id, number := string(r.Key), ""
 	if at := strings.LastIndexByte(id, ':'); at >= 0 {
-		id = id[:at]
+		id, number = id[:at], id[at+1:]
 	}
 	if i.item.Records > 0 && (index != i.item.Index || id != i.item.ID || index < 0) {
 		if err := i.end(give); err != nil {
@@ -334,9 +348,10 @@ func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 		}
 	}
 	if i.item.Records == 0 {
-		i.item = evidence.Item{Index: index, ID: id, Outside: outside, Offset: r.Offset}
+		i.item = evidence.Item{Index: index, ID: id, Outside: outside, Rest: number != "0", Offset: r.Offset}
 		i.sum.Reset()
 	}
+	i.item.Wrong = i.item.Wrong || number != strconv.Itoa(i.item.Records)
 	i.item.Records++
 	i.sum.Add(r.Value)
 	return nil
@@ -382,6 +397,9 @@ func printEvidence(out io.Writer, r *evidence.Report) error {
 	line(r.Verified, "of them are in Kafka as they were published")
 	if r.Expired > 0 {
 		line(r.Expired, "are gone from the beginning of a partition, as retention removes records; their hashes still prove the rest")
+	}
+	if r.Young > 0 {
+		line(r.Young, "were published meanwhile and were not looked at")
 	}
 	if r.Uncovered > 0 {
 		line(r.Uncovered, "events were published before the log began, and are not covered by it")

@@ -64,7 +64,7 @@ func entryOf(id string, raw []byte, changes ...[]byte) []byte {
 	return append(e, sum[:]...)
 }
 
-func open(t *testing.T, saved []byte, keys Keys) *Log {
+func open(t testing.TB, saved []byte, keys Keys) *Log {
 	t.Helper()
 	l, err := Open("acme", saved, keys)
 	if err != nil {

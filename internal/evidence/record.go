@@ -33,12 +33,14 @@ func (t Time) MarshalJSON() ([]byte, error) { return json.Marshal(t.UTC().Format
 // first entry in 20 digits, so that keys sort as entries do.
 func (r *Record) AppendKey(dst []byte) []byte { return fmt.Appendf(dst, "%s/%020d", r.Org, r.First) }
 
+// maxSize bounds the size of a log.
+const maxSize = 1<<63 - 1
+
 // ParseRecord reads a record and checks what it says of itself; what it says of the log
 // is checked by whoever knows the records before it.
 func ParseRecord(key, value []byte) (*Record, error) {
 	var r Record
-	d := json.NewDecoder(bytes.NewReader(value))
-	if err := d.Decode(&r); err != nil {
+	if err := json.Unmarshal(value, &r); err != nil {
 		return nil, fmt.Errorf("record %.100q of the evidence topic is not readable: %w", key, err)
 	}
 	wrong := func(format string, args ...any) (*Record, error) {
@@ -47,8 +49,10 @@ func ParseRecord(key, value []byte) (*Record, error) {
 	switch {
 	case !bytes.Equal(r.AppendKey(nil), key):
 		return wrong("its key is not that of its first entry, %d of %s", r.First, r.Org)
-	case r.Count < 1 || len(r.Leaves) != r.Count*HashSize:
+	case r.Count < 1 || len(r.Leaves)%HashSize != 0 || len(r.Leaves)/HashSize != r.Count:
 		return wrong("%d bytes of hashes for %d entries", len(r.Leaves), r.Count)
+	case r.First > maxSize-uint64(r.Count): // indexes are int64 elsewhere
+		return wrong("there is no entry %d", r.First)
 	case r.Size != r.First+uint64(r.Count):
 		return wrong("%d entries from %d make a size of %d, not %d", r.Count, r.First, r.First+uint64(r.Count), r.Size)
 	}
@@ -60,6 +64,8 @@ func ParseRecord(key, value []byte) (*Record, error) {
 		return wrong("its checkpoint is of another tree")
 	case c.Coverage != HashOf(r.Coverage):
 		return wrong("its coverage is not the one that its checkpoint names")
+	case !c.Time.Equal(r.Time.Time):
+		return wrong("its time is not that of its checkpoint")
 	}
 	return &r, nil
 }

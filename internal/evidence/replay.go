@@ -61,3 +61,6 @@ func (r *Replay) Add(next *Record) error {
 func (r *Replay) Log(keys Keys) *Log {
 	return &Log{org: r.org, keys: keys, edge: r.edge, last: r.last}
 }
+
+// Replay follows the log from what is committed on.
+func (l *Log) Replay() *Replay { return &Replay{org: l.org, edge: l.edge, last: l.last} }

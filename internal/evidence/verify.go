@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -36,12 +35,14 @@ type Item struct {
 	Index   int64 // the entry that it claims; -1 for none
 	ID      string
 	Sum     Hash // of the raw value; of the change records as Changes has it
-	Wrong   bool // the raw value is not that of its own header sha256
+	Wrong   bool // the raw value is not that of its own header sha256; the change records' keys do not count up
+	Rest    bool // of the change records: the first of them is not that of changeIndex 0
 	Outside bool // its event is not one that was asked for: nothing is found to be wrong with it
 	Records int
 	Offset  int64 // of the first record
 
-	cut bool // records of it may have been removed with all that stood before them
+	cut bool // records of it were removed with all that stood before them
+	at  int  // number of its partition
 }
 
 // Partition is one partition of the raw or the changes topic, in order of offset.
@@ -53,8 +54,8 @@ type Partition struct {
 	Next  func() (Item, error) // io.EOF at the end
 }
 
-// Input is what is verified. The log has to be read after raw and changes: what was
-// published meanwhile is then in it.
+// Input is what is verified. The log must end later than raw and changes: each entry that
+// these claim is then in it.
 type Input struct {
 	Org string
 	// Log returns the records of the evidence topic in their order, io.EOF at the end.
@@ -73,6 +74,9 @@ type Input struct {
 type LogItem struct {
 	Key, Value []byte
 	Offset     int64
+	// Young is a record that may have been committed after raw and changes ended: what
+	// its entries are of need not have been read.
+	Young bool
 }
 
 // Finding is one thing that is wrong.
@@ -96,6 +100,8 @@ type Report struct {
 	// Expired are entries whose records are gone together with all before them in their
 	// partition, as retention removes them. Their leaves still prove the rest.
 	Expired uint64 `json:"expired"`
+	// Young are entries that were published while it was verified, and not looked at.
+	Young uint64 `json:"young,omitempty"`
 	// Uncovered are events that were published before the log began.
 	Uncovered   uint64       `json:"uncovered"`
 	Checkpoints int          `json:"checkpoints"` // from elsewhere, that the log agrees with
@@ -117,6 +123,8 @@ type verifier struct {
 	rootless  bool   // a record of the log is lost: roots cannot be computed any more
 	progress  func(entries uint64)
 	entryText []byte
+	holes     []hole          // in the log, in order
+	apart     bool            // the records of an entry were seen in partitions of two numbers
 	roots     map[uint64]Hash // of the sizes in order
 	order     []uint64
 	kept      map[uint64][]Checkpoint // by size
@@ -210,6 +218,9 @@ func (v *verifier) record(item LogItem) error {
 	case r.First > v.size:
 		v.find(Damaged, int64(v.size), "", "the log has no record of entries %d to %d", v.size, r.First-1)
 		v.rootless = true
+		if len(v.holes) < maxGone {
+			v.holes = append(v.holes, hole{int64(v.size), int64(r.First)})
+		}
 		v.size = r.First
 	}
 	if !v.rootless {
@@ -227,7 +238,7 @@ func (v *verifier) record(item LogItem) error {
 	}
 	v.report.Newest, v.report.Root = r.Checkpoint, r.Root
 	for n := range r.Count {
-		if err := v.entry(int64(r.First)+int64(n), Hash(r.Leaves[n*HashSize:][:HashSize])); err != nil {
+		if err := v.entry(int64(r.First)+int64(n), Hash(r.Leaves[n*HashSize:][:HashSize]), item.Young); err != nil {
 			return err
 		}
 	}
@@ -236,6 +247,23 @@ func (v *verifier) record(item LogItem) error {
 		v.progress(v.size)
 	}
 	return nil
+}
+
+// hole is a stretch of entries of which the log has no record.
+type hole struct{ from, to int64 }
+
+// unrecorded reports whether an entry lies in a hole.
+func (v *verifier) unrecorded(index int64) bool {
+	_, in := slices.BinarySearchFunc(v.holes, index, func(h hole, index int64) int {
+		switch {
+		case h.to <= index:
+			return -1
+		case h.from > index:
+			return 1
+		}
+		return 0
+	})
+	return in
 }
 
 // compare holds the log against kept checkpoints of sizes up to the record's. Their tree
@@ -269,7 +297,7 @@ func (v *verifier) compare(r *Record, before [][]byte) error {
 }
 
 // entry looks at the records of one entry.
-func (v *verifier) entry(index int64, leaf Hash) error {
+func (v *verifier) entry(index int64, leaf Hash, young bool) error {
 	raw, err := v.raw.take(index)
 	if err != nil {
 		return err
@@ -279,7 +307,13 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 		return err
 	}
 	switch {
-	case raw == nil && v.raw.shortened(index), raw != nil && changes == nil && v.changes.shortened(index):
+	case raw != nil && raw.Wrong && !raw.Outside:
+		v.find(Altered, index, raw.ID, "the raw record is not the one that its header sha256 says it is")
+		return nil
+	case young && (raw == nil || changes == nil):
+		v.report.Young++
+		return nil
+	case raw == nil && v.expired(index, &v.raw, changes), raw != nil && changes == nil && v.expired(index, &v.changes, raw):
 		v.report.Expired++
 		return nil
 	case raw == nil:
@@ -291,18 +325,27 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 		v.find(Missing, index, id, "its raw record is gone")
 		return nil
 	case changes == nil:
-		changes = &Item{Sum: noChanges}
+		changes = &Item{Sum: noChanges, ID: raw.ID, at: raw.at}
 	}
+	return v.hold(index, leaf, young, raw, changes)
+}
+
+// hold holds an entry's records against its leaf.
+func (v *verifier) hold(index int64, leaf Hash, young bool, raw, changes *Item) error {
 	entry, err := AppendEntry(v.entryText[:0], raw.ID, raw.Sum, changes.Sum)
 	v.entryText = entry
+	same := err == nil && Leaf(entry) == leaf
 	switch {
-	case err == nil && Leaf(entry) == leaf:
+	case same && raw.ID == changes.ID && !changes.Wrong:
 		v.report.Verified++
+		v.apart = v.apart || raw.at != changes.at
+	case raw.Outside:
+	case same: // the values are not altered
+		v.find(Altered, index, raw.ID, "the keys of its change records are not <its id>:0, <its id>:1, …")
+	case young: // not all of its change records were read
+		v.report.Young++
 	case changes.cut:
 		v.report.Expired++
-	case raw.Outside:
-	case raw.Wrong:
-		v.find(Altered, index, raw.ID, "the raw record is not the one that was published")
 	case changes.Records == 0:
 		v.changes.lost(index)
 		v.find(Missing, index, raw.ID, "its change records are gone")
@@ -310,6 +353,21 @@ func (v *verifier) entry(index int64, leaf Hash) error {
 		v.find(Altered, index, raw.ID, "the raw record or the change records are not those that were published")
 	}
 	return nil
+}
+
+// expired reports whether an entry's records on one side may have been removed with all
+// that stood before them in their partition. Which partition that was is known by the
+// records on the other side, where there are such and both topics have as many partitions.
+func (v *verifier) expired(index int64, gone *side, other *Item) bool {
+	paired := len(v.raw.all) == len(v.changes.all) && !v.apart
+	for p := range gone.all {
+		switch {
+		case !gone.all[p].shortened(index):
+		case !paired, other != nil && other.at == p, other == nil && v.changes.all[p].shortened(index):
+			return true
+		}
+	}
+	return false
 }
 
 // noChanges is the hash of no change records.
@@ -340,214 +398,4 @@ func (v *verifier) end() (*Report, error) {
 	r.Size = v.size
 	r.OK = len(r.Counts) == 0
 	return r, nil
-}
-
-// side is one of the two topics that the log is about.
-type side struct {
-	v     *verifier
-	what  string
-	heads heads
-	all   []*head
-	aside map[int64][]stray  // items that stand in front of an earlier entry's
-	gone  map[int64]struct{} // entries that were found missing: their record may turn up
-}
-
-// head is the next item of a partition.
-type head struct {
-	Partition
-	item, next Item
-	begun      bool
-	first      int64 // index of the first item that has one; -1 before
-}
-
-// stray is an item that does not stand where it should, and where it does.
-type stray struct {
-	Item
-	partition string
-}
-
-func (s *side) open(parts []Partition) error {
-	s.aside, s.gone = map[int64][]stray{}, map[int64]struct{}{}
-	for _, p := range parts {
-		h := &head{Partition: p, first: -1, item: Item{Index: -1}, next: Item{Index: -1}}
-		s.all = append(s.all, h)
-		if more, err := s.advance(h); err != nil {
-			return err
-		} else if more {
-			heap.Push(&s.heads, h)
-		}
-	}
-	return nil
-}
-
-// advance moves to the partition's next item. One that stands in front of an earlier
-// entry's is put aside, for it would hide all that follows; unless it is that one which
-// stands behind where it belongs.
-func (s *side) advance(h *head) (more bool, err error) {
-	for last := h.item.Index; ; {
-		if h.item, more, err = s.claim(h); !more || err != nil {
-			return false, err
-		}
-		if h.next.Index <= last || h.next.Index >= h.item.Index || len(s.aside) >= maxGone {
-			return true, nil
-		}
-		s.aside[h.item.Index] = append(s.aside[h.item.Index], stray{h.item, h.Name})
-	}
-}
-
-// claim is the partition's next item that claims an entry; the one behind it is h.next.
-func (s *side) claim(h *head) (item Item, more bool, err error) {
-	if !h.begun {
-		h.begun = true
-		if h.next, err = s.read(h); err != nil {
-			return Item{}, false, err
-		}
-	}
-	item = h.next
-	if item.Index < 0 {
-		return item, false, nil
-	}
-	if h.first < 0 {
-		h.first, item.cut = item.Index, h.Begin > 0
-	}
-	h.next, err = s.read(h)
-	return item, err == nil, err
-}
-
-// read reads on to an item that claims an entry; its index is -1 at the end.
-func (s *side) read(h *head) (Item, error) {
-	for {
-		item, err := h.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return Item{Index: -1}, nil
-		case err != nil || item.Index >= 0:
-			return item, err
-		case item.Outside:
-		case h.first >= 0:
-			s.v.find(Inserted, -1, item.ID, "%s, offset %d: a %s that claims no entry stands behind one of entry %d", h.Name, item.Offset, s.what, h.first)
-		case s == &s.v.raw:
-			s.v.report.Uncovered++
-		}
-	}
-}
-
-// pop takes the first head's item.
-func (s *side) pop() (item Item, from *head, err error) {
-	h := s.heads[0]
-	item = h.item
-	more, err := s.advance(h)
-	if err != nil {
-		return item, h, err
-	}
-	if more {
-		heap.Fix(&s.heads, 0)
-	} else {
-		heap.Pop(&s.heads)
-	}
-	return item, h, nil
-}
-
-// take returns the item that claims an entry; nil where there is none.
-func (s *side) take(index int64) (taken *Item, err error) {
-	for len(s.heads) > 0 && s.heads[0].item.Index <= index {
-		item, from, err := s.pop()
-		if err != nil {
-			return nil, err
-		}
-		if item.Index == index && taken == nil {
-			taken = &item
-		} else {
-			s.late(stray{item, from.Name})
-		}
-	}
-	for _, item := range s.aside[index] {
-		kind, where := Reordered, "stands in front of that of an earlier entry"
-		if taken != nil {
-			kind, where = Twice, "claims the entry too"
-		} else {
-			taken = &item.Item
-		}
-		if !item.Outside {
-			s.v.find(kind, index, item.ID, "%s, offset %d: the %s %s", item.partition, item.Offset, s.what, where)
-		}
-	}
-	delete(s.aside, index)
-	return taken, nil
-}
-
-// late is an item whose entry was looked at already.
-func (s *side) late(item stray) {
-	kind := Twice
-	if _, ok := s.gone[item.Index]; ok {
-		delete(s.gone, item.Index)
-		s.v.unfind(Missing, item.Index)
-		kind = Reordered
-	}
-	if item.Outside {
-		return
-	}
-	s.v.find(kind, item.Index, item.ID, "%s, offset %d: the %s stands behind that of a later entry", item.partition, item.Offset, s.what)
-}
-
-// maxGone bounds the memory for items that are not in their place.
-const maxGone = 1 << 18
-
-// lost notes that an entry's item was not there when it was looked for.
-func (s *side) lost(index int64) {
-	if len(s.gone) < maxGone {
-		s.gone[index] = struct{}{}
-	}
-}
-
-// shortened reports whether the entry's record may have been removed with all that stood
-// before it in its partition: which partition that was is not known.
-func (s *side) shortened(index int64) bool {
-	for _, h := range s.all {
-		if h.Begin > 0 && (h.first < 0 || index < h.first) {
-			return true
-		}
-	}
-	return false
-}
-
-// drain looks at what claims none of the log's entries.
-func (s *side) drain(size uint64) error {
-	extra := func(item stray) {
-		if item.Outside {
-			return
-		}
-		s.v.find(Inserted, item.Index, item.ID, "%s, offset %d: a %s claims entry %d of a log of %d", item.partition, item.Offset, s.what, item.Index, size)
-	}
-	for len(s.heads) > 0 {
-		item, from, err := s.pop()
-		if err != nil {
-			return err
-		}
-		if at := (stray{item, from.Name}); item.Index < int64(size) {
-			s.late(at)
-		} else {
-			extra(at)
-		}
-	}
-	for _, list := range s.aside {
-		for _, item := range list {
-			extra(item)
-		}
-	}
-	return nil
-}
-
-// heads is a heap of partitions by the entry that their next item claims.
-type heads []*head
-
-func (h heads) Len() int           { return len(h) }
-func (h heads) Less(i, j int) bool { return h[i].item.Index < h[j].item.Index }
-func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *heads) Push(x any)        { *h = append(*h, x.(*head)) }
-func (h *heads) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return x
 }

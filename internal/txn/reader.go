@@ -216,6 +216,24 @@ func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 	if r.offset > end { // cut off by an unclean election, or another topic of the same name
 		return r.cutOff(r.offset, end)
 	}
+	return r.readTo(ctx, end, fn)
+}
+
+// ReadTo reads all that was committed before an offset that Settled has returned, and
+// nothing from there on.
+func (r *Reader) ReadTo(ctx context.Context, end int64, fn func(*Record) error) error {
+	if _, err := r.Start(ctx); err != nil {
+		return err
+	}
+	return r.readTo(ctx, end, func(record *Record) error {
+		if record.Offset >= end {
+			return nil
+		}
+		return fn(record)
+	})
+}
+
+func (r *Reader) readTo(ctx context.Context, end int64, fn func(*Record) error) error {
 	hold := hold{reader: r, since: time.Now()}
 	defer hold.over()
 	for r.offset < end {
@@ -235,6 +253,44 @@ func (r *Reader) ReadToEnd(ctx context.Context, fn func(*Record) error) error {
 		hold.goesOn(ctx)
 	}
 	return nil
+}
+
+// Stable returns the offset before which every transaction is decided, and its decision
+// can be read.
+func (r *Reader) Stable(ctx context.Context) (stable int64, err error) {
+	err = retryPassing(ctx, func() (err error) { stable, err = r.listOffsetOf(ctx, Last, readCommitted); return err })
+	if err != nil {
+		return 0, fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)
+	}
+	return stable, nil
+}
+
+// settlePoll is how often Settled looks.
+const settlePoll = 50 * time.Millisecond
+
+// Settled returns the high watermark as of now, once every transaction before it is decided.
+func (r *Reader) Settled(ctx context.Context) (end int64, err error) {
+	err = retryPassing(ctx, func() (err error) { end, err = r.listOffset(ctx, Last); return err })
+	if err != nil {
+		return 0, fmt.Errorf("end of %s: %w", where(r.topic, r.partition), err)
+	}
+	probe := &Reader{cluster: r.cluster, conns: r.conns, topic: r.topic, partition: r.partition, highWatermark: end}
+	hold := hold{reader: probe, since: time.Now()}
+	defer hold.over()
+	for {
+		if probe.lastStable, err = r.Stable(ctx); err != nil || probe.lastStable >= end {
+			return end, err
+		}
+		if err := r.expect(ctx, end); err != nil {
+			return 0, err
+		}
+		hold.goesOn(ctx)
+		select {
+		case <-time.After(settlePoll):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 }
 
 // expect returns ErrOutOfRange where the log ends before an end that it had.
@@ -257,6 +313,12 @@ func (r *Reader) cutOff(was, is int64) error {
 
 // listOffset returns the offset of the oldest record (First) or the high watermark (Last).
 func (r *Reader) listOffset(ctx context.Context, which int64) (int64, error) {
+	return r.listOffsetOf(ctx, which, readUncommitted)
+}
+
+// listOffsetOf is listOffset; with readCommitted Last is the last stable offset.
+// Source: KIP-98, "ListOffsetRequest"; version 2 of it has the isolation level.
+func (r *Reader) listOffsetOf(ctx context.Context, which int64, level isolation) (int64, error) {
 	addr, err := r.cluster.leader(ctx, r.topic, r.partition)
 	if err != nil {
 		return 0, err
@@ -264,7 +326,7 @@ func (r *Reader) listOffset(ctx context.Context, which int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cluster.config.RequestTimeout)
 	defer cancel()
 	res, err := r.conns.roundTrip(ctx, addr, &listoffsets.Request{
-		ReplicaID: -1,
+		ReplicaID: -1, IsolationLevel: int8(level),
 		Topics: []listoffsets.RequestTopic{{Topic: r.topic, Partitions: []listoffsets.RequestPartition{
 			{Partition: r.partition, CurrentLeaderEpoch: -1, Timestamp: which},
 		}}},
