@@ -114,7 +114,7 @@ type Kafka struct {
 	Partitions int32 `env:"KAFKA_PARTITIONS,default=3" min:"1" max:"10000"`
 	// The replication factor of topics that are created. Without it they have 3 replicas (and min.insync.replicas=2) where there are three brokers or more.
 	ReplicationFactor int16 `env:"KAFKA_REPLICATION_FACTOR" min:"0" max:"100" unset:"the broker's" example:"3"`
-	// The replicas of one connector share it; one is active, the others stand by. It is also the transactional id. Organisations may share all three topics, each with its own group.
+	// The replicas of one connector share it; one is active, the others stand by. It is also the transactional id. Organisations may share all topics, each with its own group.
 	Group string `env:"KAFKA_GROUP_ID" is:"group" unset:"genesys-audit-ORG_NAME" example:"genesys-audit-default"`
 	// The time after which a dead active replica is replaced.
 	SessionTimeout time.Duration `env:"KAFKA_SESSION_TIMEOUT,default=10s" min:"1s" max:"30m"`

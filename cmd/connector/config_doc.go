@@ -35,7 +35,7 @@ var variableDocs = map[string]string{
 	"KAFKA_CREATE_TOPICS":                       "Whether topics that do not exist are created.",
 	"KAFKA_PARTITIONS":                          "The partitions of topics that are created. The offsets topic always has one.",
 	"KAFKA_REPLICATION_FACTOR":                  "The replication factor of topics that are created. Without it they have 3 replicas (and min.insync.replicas=2) where there are three brokers or more.",
-	"KAFKA_GROUP_ID":                            "The replicas of one connector share it; one is active, the others stand by. It is also the transactional id. Organisations may share all three topics, each with its own group.",
+	"KAFKA_GROUP_ID":                            "The replicas of one connector share it; one is active, the others stand by. It is also the transactional id. Organisations may share all topics, each with its own group.",
 	"KAFKA_SESSION_TIMEOUT":                     "The time after which a dead active replica is replaced.",
 	"KAFKA_COMPRESSION":                         "The compression of record batches.",
 	"KAFKA_MAX_MESSAGE_BYTES":                   "The max.message.bytes of topics that are created. A cluster that allows less gets what it allows, with a warning that names the limit.",

@@ -28,7 +28,7 @@ func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*t
 	return txn.Dial(config), nil
 }
 
-// topics are the three topics as they should be: raw, changes, offsets.
+// topics are the topics that there must be, as they should be: raw, changes, offsets.
 func (k Kafka) topics() []txn.TopicSpec {
 	forever := k.forever()
 	return []txn.TopicSpec{
