@@ -305,6 +305,7 @@ func LoadKafka(env envconfig.Lookuper) (Config, error) {
 	}
 	c := checker{cfg: &cfg, reader: r}
 	c.checkKafka()
+	c.checkRegistry()
 	if len(r.problems) > 0 {
 		return Config{}, r.errors()
 	}

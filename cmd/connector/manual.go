@@ -62,6 +62,10 @@ is used.`,
 		environment: "HTTP_ADDR  where the replica listens (default :8080)",
 		exit:        "0  it answered\n1  nothing answers, or something that is no connector\n2  wrong usage",
 	},
+	"history": {
+		environment: "The variables of \"connector run\" that begin with KAFKA_ or\nSCHEMA_REGISTRY_, and ORG_NAME.\nNO_COLOR  no colours",
+		exit:        "0  printed, even if there is nothing\n1  failed, or was interrupted\n2  wrong usage or configuration",
+	},
 	"evidence": {
 		exit: "0  done\n1  failed\n2  wrong usage or configuration",
 	},
