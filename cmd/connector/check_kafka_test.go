@@ -129,7 +129,8 @@ func TestCheckNamesEveryRight(t *testing.T) {
 	for name, value := range map[string]string{
 		"KAFKA_BROKERS": strings.Join(cluster.SecureBrokers(), ","), "KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "connector", "KAFKA_SASL_PASSWORD": password,
 		"KAFKA_TOPIC_RAW": "genesys.audit.raw", "KAFKA_TOPIC_CHANGES": "genesys.audit.changes", "KAFKA_TOPIC_OFFSETS": "genesys.audit.offsets",
-		"KAFKA_GROUP_ID": "genesys-audit-acme", "ORG_NAME": "acme",
+		"KAFKA_TOPIC_EVIDENCE": "genesys.audit.evidence",
+		"KAFKA_GROUP_ID":       "genesys-audit-acme", "ORG_NAME": "acme",
 	} {
 		s.env[name] = value
 	}

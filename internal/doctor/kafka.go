@@ -61,7 +61,7 @@ func (k Kafka) examine(e examination) {
 		{"topic offsets", k.Offsets, []right{mustWrite, mustRead, shouldDescribe}},
 	}
 	if k.Evidence.Name != "" {
-		topics = append(topics, wantedTopic{nameEvidence, k.Evidence, []right{mustWrite, shouldReadEvidence, shouldDescribe}})
+		topics = append(topics, wantedTopic{nameEvidence, k.Evidence, []right{shouldWriteEvidence, shouldReadEvidence, shouldDescribe}})
 	}
 	if !k.examineBrokers(e) {
 		for _, t := range topics {
@@ -213,12 +213,13 @@ type right struct {
 }
 
 var (
-	mustWrite          = right{txn.OpWrite, Failed, "nothing is published"}
-	mustRead           = right{txn.OpRead, Failed, "the connector does not start"}
-	shouldReadRaw      = right{txn.OpRead, Warning, "ids cannot be read back after the offsets topic was lost or a filter was changed, nor anything verified"}
-	shouldReadChanges  = right{txn.OpRead, Warning, "nothing can be verified"}
-	shouldReadEvidence = right{txn.OpRead, Warning, "nobody can prove with evidence verify that nothing was altered"}
-	shouldDescribe     = right{txn.OpDescribeConfigs, Warning, "a topic that forgets, or that takes only small events, is not noticed"}
+	mustWrite           = right{txn.OpWrite, Failed, "nothing is published"}
+	mustRead            = right{txn.OpRead, Failed, "the connector does not start"}
+	shouldReadRaw       = right{txn.OpRead, Warning, "ids cannot be read back after the offsets topic was lost or a filter was changed, nor anything verified"}
+	shouldReadChanges   = right{txn.OpRead, Warning, "nothing can be verified"}
+	shouldWriteEvidence = right{txn.OpWrite, Warning, "no evidence log is begun; where one has begun, nothing is published"}
+	shouldReadEvidence  = right{txn.OpRead, Warning, "nobody can prove with evidence verify that nothing was altered"}
+	shouldDescribe      = right{txn.OpDescribeConfigs, Warning, "a topic that forgets, or that takes only small events, is not noticed"}
 )
 
 // topic looks at a topic, at its configuration and at the rights on it.
@@ -228,7 +229,7 @@ func (k Kafka) topic(ctx context.Context, f *finding, spec txn.TopicSpec, wanted
 		f.fail(fmt.Sprintf("%s: %v", spec.Name, innermost(ctx, err)), "this may pass: look again later")
 		return
 	}
-	if spec.Name == k.Evidence.Name && !exists && (!k.Create || rights.Told() && rights == 0) {
+	if spec.Name == k.Evidence.Name && !exists && !k.Create && rights != 0 {
 		cure := spec.Command()
 		var missing *txn.TopicError
 		if _, err := k.Cluster.EnsureTopics(ctx, []txn.TopicSpec{spec}, false); errors.As(err, &missing) {
@@ -314,6 +315,10 @@ func kept(t txn.Topic) string {
 func (k Kafka) mayCreate(ctx context.Context, f *finding, spec txn.TopicSpec, announce bool) {
 	shortfalls, err := k.Cluster.MayCreate(ctx, spec)
 	command := k.Cluster.Suggest(ctx, spec).Command()
+	missing := f.fail
+	if spec.Name == k.Evidence.Name {
+		missing = f.warn // the connector works without
+	}
 	var refused *txn.TopicError
 	switch {
 	case err == nil:
@@ -324,7 +329,7 @@ func (k Kafka) mayCreate(ctx context.Context, f *finding, spec txn.TopicSpec, an
 			f.warn("the cluster allows less: "+s.String(), "have whoever runs the cluster allow it, or create the topic: "+command)
 		}
 	case errors.Is(err, txn.ErrUnauthorized):
-		f.fail(fmt.Sprintf("lacks Create on topic %s (wanted while it does not exist)", spec.Name),
+		missing(fmt.Sprintf("lacks Create on topic %s (wanted while it does not exist)", spec.Name),
 			grant("Create", "topic", spec.Name)+", or create it: "+command)
 	case errors.As(err, &refused):
 		f.fail(fmt.Sprintf("%s %s: %s", refused.Topic, refused.Fault, refused.Cure), "mend that, or create it: "+command)
