@@ -17,7 +17,7 @@ import (
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/doctor"
 	"genesys-audit-connector/internal/genesys"
-	"genesys-audit-connector/internal/hearsay"
+	"genesys-audit-connector/internal/redact"
 )
 
 func newCheck() *cobra.Command {
@@ -187,9 +187,9 @@ func (p *checkPrinter) line(c doctor.Check) {
 	if p.colour {
 		status = fmt.Sprintf("\x1b[%dm%s\x1b[0m", checkColours[c.Status], status)
 	}
-	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, hearsay.Printable(c.Detail))
+	fmt.Fprintf(p.out, "%s  %-28s %6.2f s  %s\n", status, c.Name, c.Seconds, redact.Printable(c.Detail))
 	for hint := range strings.Lines(c.Hint) {
-		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", hearsay.Printable(strings.TrimSuffix(hint, "\n")))
+		fmt.Fprintf(p.out, "%*s→ %s\n", checkColumn, "", redact.Printable(strings.TrimSuffix(hint, "\n")))
 	}
 }
 

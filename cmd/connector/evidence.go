@@ -64,8 +64,8 @@ func (a *app) openLog(ctx context.Context, saved []byte) error {
 	a.health.Report(noEvidence, nil)
 	topic := sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions}
 	keys, err := evidence.ParseKeys(a.cfg.Evidence.Key.Value())
-	if err != nil {
-		return fmt.Errorf("%w: EVIDENCE_KEY: %w", poller.ErrConfiguration, err)
+	if err != nil { // it was right at the start: its file may be being replaced at this moment
+		return fmt.Errorf("EVIDENCE_KEY: %w", err)
 	}
 	var log *evidence.Log
 	if saved != nil {

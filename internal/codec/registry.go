@@ -20,7 +20,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/sr"
 
-	"genesys-audit-connector/internal/hearsay"
+	"genesys-audit-connector/internal/redact"
 	"genesys-audit-connector/schemas"
 )
 
@@ -337,7 +337,7 @@ func (r *Registry) clean(text string) string {
 	if token := r.token.Load(); token != nil {
 		secrets = append(secrets, *token)
 	}
-	return hearsay.Clean(text, longestRefusal, secrets...)
+	return redact.Clean(text, longestRefusal, secrets...)
 }
 
 // said is an error whose text is fit to be shown.

@@ -107,6 +107,11 @@ func (l *Log) Append(id string, raw, changes Hash) (err error) {
 	return l.grown.Append(leaf[:], nil) // which keeps it
 }
 
+// maxCoverage bounds the coverage in a record, in bytes of JSON. Thousands of gaps in
+// many streams may come to more than a topic takes, and no event is to wait for them:
+// the record then has the size and the hash of what the ledgers say.
+const maxCoverage = 256 << 10
+
 // Sealed is what a transaction writes of the log besides the events' own records.
 type Sealed struct {
 	Record Record // for the evidence topic
@@ -114,20 +119,23 @@ type Sealed struct {
 }
 
 // Seal ends a transaction that has appended something: nil where it has not. coverage is
-// what the transaction leaves known of each stream's time, as JSON.
-func (l *Log) Seal(now time.Time, coverage json.RawMessage) (*Sealed, error) {
+// what the transaction leaves known of each stream's time, and is written as JSON.
+func (l *Log) Seal(now time.Time, coverage any) (*Sealed, error) {
 	if len(l.leaves) == 0 {
 		return nil, nil
 	}
-	coverage, err := json.Marshal(coverage) // as the record's JSON spells it
+	known, err := json.Marshal(coverage)
 	if err != nil {
 		return nil, fmt.Errorf("coverage: %w", err)
+	}
+	if len(known) > maxCoverage {
+		known = fmt.Appendf(nil, `{"omitted":{"bytes":%d,"sha256":"%x"}}`, len(known), HashOf(known))
 	}
 	root, err := l.grown.GetRootHash(nil)
 	if err != nil {
 		return nil, err
 	}
-	c := Checkpoint{Origin: Origin(l.org), Size: l.grown.End(), Time: now, Coverage: HashOf(coverage)}
+	c := Checkpoint{Origin: Origin(l.org), Size: l.grown.End(), Time: now, Coverage: HashOf(known)}
 	copy(c.Root[:], root)
 	if err := l.keys.sign(&c, l.last); err != nil {
 		return nil, err
@@ -140,7 +148,7 @@ func (l *Log) Seal(now time.Time, coverage json.RawMessage) (*Sealed, error) {
 	return &Sealed{
 		Record: Record{
 			Org: l.org, First: l.edge.End(), Count: len(l.leaves) / HashSize, Leaves: l.leaves,
-			Size: c.Size, Root: c.Root[:], Time: Time{now}, Coverage: coverage, Checkpoint: c.Text,
+			Size: c.Size, Root: c.Root[:], Time: Time{now}, Coverage: known, Checkpoint: c.Text,
 		},
 		State: saved,
 	}, nil

@@ -155,6 +155,22 @@ func checkRecord(t *testing.T, s *Sealed) {
 	}
 }
 
+// TestCoverageThatNoTopicTakesIsOmitted: no event waits for thousands of gaps.
+func TestCoverageThatNoTopicTakesIsOmitted(t *testing.T) {
+	for _, n := range []int{1000, maxCoverage + 1} {
+		l := open(t, nil, Keys{})
+		appendEvent(t, l, "x", nil)
+		s, err := l.Seal(day, strings.Repeat("g", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkRecord(t, s)
+		if omitted := strings.HasPrefix(string(s.Record.Coverage), `{"omitted":{"bytes":`); omitted != (n > maxCoverage) || len(s.Record.Coverage) > n+2 {
+			t.Errorf("%d bytes: %.80s", n, s.Record.Coverage)
+		}
+	}
+}
+
 // TestDamagedStateIsRefused: a log that began anew would prove nothing of what was before.
 func TestDamagedStateIsRefused(t *testing.T) {
 	l := open(t, nil, Keys{})

@@ -2,7 +2,6 @@ package evidence
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/transparency-dev/merkle/compact"
@@ -22,16 +21,13 @@ func NewReplay(org string) *Replay { return &Replay{org: org, edge: trees.NewEmp
 // Size is how many entries have been followed.
 func (r *Replay) Size() uint64 { return r.edge.End() }
 
-// ErrOrder is wrapped by the error for a record that does not follow the one before it.
-var ErrOrder = errors.New("it does not follow the record before it")
-
 // Add follows the next record. After an error the replay is where it was before.
 func (r *Replay) Add(next *Record) error {
 	if next.Org != r.org {
 		return fmt.Errorf("a record of organisation %s in the log of %s", next.Org, r.org)
 	}
 	if next.First != r.Size() {
-		return fmt.Errorf("record of entry %d: %w: entry %d would", next.First, ErrOrder, r.Size())
+		return fmt.Errorf("record of entry %d does not follow the record before it: entry %d would", next.First, r.Size())
 	}
 	grown, err := trees.NewRange(0, r.edge.End(), append([][]byte(nil), r.edge.Hashes()...))
 	if err != nil {

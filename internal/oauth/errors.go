@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/oauth2"
 
-	"genesys-audit-connector/internal/hearsay"
+	"genesys-audit-connector/internal/redact"
 )
 
 var (
@@ -85,9 +85,9 @@ const most = 300
 func (c *Client) clean(text string) string {
 	id, secret := c.grant.ClientID, c.grant.ClientSecret
 	if secret == "" {
-		return hearsay.Clean(text, most)
+		return redact.Clean(text, most)
 	}
-	return hearsay.Clean(text, most, secret, url.QueryEscape(id)+":"+url.QueryEscape(secret), id+":"+secret)
+	return redact.Clean(text, most, secret, url.QueryEscape(id)+":"+url.QueryEscape(secret), id+":"+secret)
 }
 
 // said is an error whose text is fit to be shown.

@@ -54,11 +54,7 @@ func (s *Sink) evidence(step *poller.Step, now time.Time) error {
 		known = map[string]offsets.Ledger{}
 	}
 	maps.Copy(known, step.Ledgers)
-	coverage, err := json.Marshal(coverageOf(known))
-	if err != nil {
-		return fmt.Errorf("coverage: %w", err)
-	}
-	sealed, err := s.log.Seal(now, coverage)
+	sealed, err := s.log.Seal(now, coverageOf(known))
 	if err != nil {
 		return err
 	}

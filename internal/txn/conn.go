@@ -17,7 +17,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/saslhandshake"
 	"github.com/segmentio/kafka-go/sasl"
 
-	"genesys-audit-connector/internal/hearsay"
+	"genesys-audit-connector/internal/redact"
 )
 
 // maxIdle is how long a connection may rest and be used again. Brokers close theirs after 10 min
@@ -280,7 +280,7 @@ func authenticate(ctx context.Context, wire *protocol.Conn, served served, mecha
 		answer := res.(*saslauthenticate.Response)
 		if answer.ErrorCode != 0 {
 			err := codeError(kafka.Error(answer.ErrorCode), "Authenticate", mechanism.Name())
-			return time.Time{}, refused(session, &LoginError{Cause: hearsay.Printable(answer.ErrorMessage), err: err})
+			return time.Time{}, refused(session, &LoginError{Cause: redact.Printable(answer.ErrorMessage), err: err})
 		}
 		done, next, err := session.Next(ctx, answer.AuthBytes)
 		if err != nil {

@@ -1,6 +1,6 @@
-// Package hearsay makes texts of others fit to be shown: what a broker, a registry or a token
+// Package redact makes texts of others fit to be shown: what a broker, a registry or a token
 // endpoint says ends up in logs, on terminals and on a page, and may hold what it was sent.
-package hearsay
+package redact
 
 import (
 	"encoding/base64"
