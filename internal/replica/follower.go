@@ -92,14 +92,4 @@ func (f *follower) run(ctx context.Context) {
 // catchUp reads to what is the end of the topic now.
 func (f *follower) catchUp(ctx context.Context) error { return f.reader.ReadToEnd(ctx, f.apply) }
 
-// apply takes a record in; one that nobody here wrote is reported and skipped.
-func (f *follower) apply(rec *txn.Record) error {
-	err := f.state.Apply(rec.Key, rec.Value)
-	var foreign *offsets.RecordError
-	if errors.As(err, &foreign) {
-		f.r.log.Warn("a record in the offsets topic is not one of ours, it is skipped",
-			zap.Int64("offset", rec.Offset), zap.Error(err))
-		return nil
-	}
-	return err
-}
+func (f *follower) apply(rec *txn.Record) error { return apply(f.state, rec, f.r.log) }

@@ -11,16 +11,13 @@ package replica
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
-	"genesys-audit-connector/internal/retry"
 	"genesys-audit-connector/internal/txn"
 )
 
@@ -65,21 +62,22 @@ type Config struct {
 	Logger  *zap.Logger
 }
 
-// Replica is one process. Role and Loaded may be called at any time.
+// Replica is one process of an organisation that has an offsets topic of one partition. It
+// stands by warm: it follows the topic, so that it leads at once when it is elected.
 type Replica struct {
+	*Leader
 	cfg Config
 	log *zap.Logger
 
-	mu       sync.Mutex // protects what follows
-	role     Role
-	loaded   bool // the offsets topic was read to its end once
-	fenced   int
+	mu       sync.Mutex // protects follower
 	follower *follower
 }
 
 // New makes a replica that does nothing until Run.
 func New(cfg Config) *Replica {
-	return &Replica{cfg: cfg, log: cfg.Logger, role: Starting}
+	return &Replica{cfg: cfg, log: cfg.Logger, Leader: NewLeader(LeaderConfig{
+		Org: cfg.Org, Producer: cfg.Producer, NewTerm: cfg.NewTerm, Health: cfg.Health, Logger: cfg.Logger,
+	})}
 }
 
 // Run takes part in the election and leads when elected, until ctx ends or an
@@ -114,136 +112,14 @@ func configuration(err error) bool {
 	return errors.Is(err, poller.ErrConfiguration) || errors.As(err, &version)
 }
 
-// lead leads term after term, until ownership is lost (ctx ends), a newer
-// replica has fenced this one, or the configuration is wrong.
+// lead leads with what was followed so far.
 func (r *Replica) lead(ctx context.Context) error {
-	group := txn.GroupSubject(r.cfg.Election.GroupID)
-	defer r.cfg.Health.Drop(func(s health.Subject) bool { return s.Kind == health.Kafka && s != offsetsSubject && s != group }) // what hinders leading does not hinder a standby
-	f := r.unfollow()
-	for backoff := (retry.Backoff{First: time.Second, Most: time.Minute}); ; {
-		began := time.Now()
-		err := r.term(ctx, f)
-		switch {
-		case ctx.Err() != nil && !configuration(err):
-			return nil
-		case errors.Is(err, txn.ErrFenced):
-			r.mu.Lock()
-			r.fenced++
-			r.mu.Unlock()
-			r.log.Warn("another replica took over, this one stands by", zap.Error(err))
-			return err
-		case configuration(err):
-			return err
-		case errors.Is(err, ErrAgain):
-			r.log.Info("another term", zap.Error(err))
-			f = r.newFollower()
-			continue
-		}
-		r.cfg.Health.Report(termSubject, err)
-		if time.Since(began) > time.Minute {
-			backoff.Reset()
-		}
-		pause := backoff.Next()
-		r.log.Warn("leadership term ended; reloading state", zap.Error(err), zap.Duration("in", pause))
-		if retry.Sleep(ctx, pause) != nil {
-			return nil
-		}
-		f = r.newFollower() // what a doubtful step did to the old memory is not known
-	}
-}
-
-// term leads once. The order of its first two steps is invariant 5.
-func (r *Replica) term(ctx context.Context, f *follower) error {
-	defer f.reader.Close()
-	if err := r.cfg.Producer.Init(ctx); err != nil {
-		return fmt.Errorf("a new producer epoch: %w", err)
-	}
-	started := time.Now()
-	if err := f.catchUp(ctx); err != nil {
-		return fmt.Errorf("load the offsets topic: %w", err)
-	}
-	r.cfg.Producer.Continues(r.cfg.Offsets, 0, f.reader.Offset())
-	r.log.Info("active", zap.Int("ids", f.state.IDs.Len()), zap.Int("streams", len(f.state.Ledgers)),
-		zap.Int64("offset", f.reader.Offset()), zap.Duration("caught_up_in", time.Since(started)))
-	r.cfg.Health.Report(termSubject, nil)
-	r.cfg.Health.Report(offsetsSubject, nil) // whatever following it met before
-	r.set(Active, true)
-	defer r.set(Standby, true)
-
-	requests := f.state.Requests
-	term := r.cfg.NewTerm(f.state)
-	ctx, cancel := context.WithCancelCause(ctx)
+	shard := NewShard(r.cfg.Cluster, r.cfg.Offsets, 0, r.log)
+	shard.warm = r.unfollow()
+	serving, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := r.watch(ctx, f, term, requests); err != nil {
-			cancel(err)
-		}
-	})
-	err := term.Run(ctx)
-	if cause := context.Cause(ctx); err == nil && errors.Is(cause, ErrAgain) {
-		err = cause
-	}
-	cancel(nil)
-	wg.Wait()
-	return err
-}
-
-// watch hands the term what other processes ask for through the offsets topic.
-// It ends with ctx, or with an error that wraps ErrAgain when the topic is not the
-// one any more that the term's memory is of. The term owns the state by now: watch
-// must not touch it.
-func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) error {
-	for id, request := range pending {
-		term.Request(id, request)
-	}
-	backoff := retry.Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second}
-	for ctx.Err() == nil {
-		found := make(map[string]offsets.Request)
-		err := f.reader.Poll(ctx, time.Second, func(rec *txn.Record) error {
-			id, request, err := offsets.ParseRequest(r.cfg.Org, rec.Key, rec.Value)
-			switch {
-			case err != nil:
-				r.log.Warn("a request in the offsets topic cannot be read", zap.Error(err))
-			case request != nil:
-				found[id] = *request
-			case id != "": // a tombstone: somebody has taken it over
-				delete(found, id)
-			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, txn.ErrOutOfRange):
-			return fmt.Errorf("%w: the offsets topic was truncated or recreated: %w", ErrAgain, err)
-		case err != nil && ctx.Err() == nil:
-			pause := backoff.Next()
-			r.log.Warn("following the offsets topic failed, retrying", zap.Error(err), zap.Duration("in", pause))
-			_ = retry.Sleep(ctx, pause) // the loop sees that ctx has ended
-		default:
-			backoff.Reset()
-		}
-		for id, request := range found {
-			term.Request(id, request)
-		}
-	}
-	return nil
-}
-
-func (r *Replica) set(role Role, loaded bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.role, r.loaded = role, loaded
-}
-
-// Role is what the replica does at the moment, and whether it has loaded the offsets topic.
-func (r *Replica) Role() (role Role, loaded bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.role, r.loaded
-}
-
-// Fenced is how often a newer replica has fenced this one.
-func (r *Replica) Fenced() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.fenced
+	wg.Go(func() { shard.Run(serving) })
+	defer wg.Wait()
+	defer cancel()
+	return r.Lead(ctx, shard)
 }
