@@ -25,19 +25,18 @@ import (
 	"genesys-audit-connector/internal/web"
 )
 
-// app is the connector: every part, wired to the others.
+// app is the connector of one organisation: every part, wired to the others.
 type app struct {
-	cfg      Config
-	name     string // of this replica, for people
-	started  time.Time
+	*process        // which it may share with others
+	cfg      Config // its own
 	log      *zap.Logger
-	cluster  *txn.Cluster
+	began    time.Time // when it was made: its counts are since then
 	producer *txn.Producer
 	source   *genesys.Client
 	stats    *poller.Stats
 	names    *names.Resolver // nil where names are not looked up
 	health   health.Monitor
-	web      *web.Server
+	web      *web.Server // nil in a fleet, which has one for all
 	// lookForServices is how often it looks for new services, which takes a request for each dialect.
 	lookForServices time.Duration
 
@@ -45,66 +44,70 @@ type app struct {
 	encoder *codec.Encoder
 	decoder *codec.Decoder
 	sink    *sink.Sink
-	replica *replica.Replica
+	leader  *replica.Leader
 	term    *poller.Poller
-	members []txn.Member // of the group, when it was looked at last; nil when that failed
 }
 
+// newApp makes the connector of one organisation in a process of its own.
 func newApp(cfg Config, log *zap.Logger) (*app, error) {
-	a := &app{
-		cfg: cfg, log: log, started: time.Now(), stats: poller.NewStats(cfg.Poll.Overlap, cfg.Poll.SweepAges),
-		lookForServices: time.Minute,
-	}
-	a.name = replicaName()
+	a := newOrganisation(cfg, log)
 	var err error
-	if a.cluster, err = dialKafka(cfg.Kafka, a.health.Report, log); err != nil {
+	if a.process, err = newProcess(cfg, &a.health, log); err != nil {
 		return nil, err
 	}
-	a.producer, err = a.cluster.NewProducer(txn.ProducerConfig{TransactionalID: cfg.GroupID(), Compression: cfg.Kafka.Compression})
-	if err != nil {
+	if err := a.assemble(); err != nil {
 		return nil, err
-	}
-	if a.source, err = a.newSource(log); err != nil {
-		return nil, usageError{err}
-	}
-	if cfg.Genesys.Names {
-		asker, err := codec.NewAsker()
-		if err != nil {
-			return nil, err
-		}
-		a.names = names.New(a.source, asker, log)
 	}
 	a.web = web.New(a, log)
 	return a, nil
 }
 
-// replicaName tells the replicas of a group apart, for people: the host, which is the pod's name in Kubernetes, and the
-// process where it is not the only one there.
-func replicaName() string {
-	host, err := os.Hostname()
+// newOrganisation is an app that still needs its process, and then assemble.
+func newOrganisation(cfg Config, log *zap.Logger) *app {
+	return &app{
+		cfg: cfg, log: log, began: time.Now(), stats: poller.NewStats(cfg.Poll.Overlap, cfg.Poll.SweepAges),
+		lookForServices: time.Minute,
+	}
+}
+
+// assemble makes the parts that ask nobody yet.
+func (a *app) assemble() (err error) {
+	a.producer, err = a.cluster.NewProducer(txn.ProducerConfig{TransactionalID: a.cfg.TransactionalID(), Compression: a.cfg.Kafka.Compression})
 	if err != nil {
-		host = "unknown host"
+		return err
 	}
-	if pid := os.Getpid(); pid != 1 {
-		return fmt.Sprintf("%s, process %d", host, pid)
+	if a.source, err = a.newSource(a.log); err != nil {
+		return usageError{err}
 	}
-	return host
+	if a.cfg.Genesys.Names {
+		asker, err := codec.NewAsker()
+		if err != nil {
+			return err
+		}
+		a.names = names.New(a.source, asker, a.log)
+	}
+	return nil
 }
 
 // run runs the connector until ctx ends or an error says that only another
 // configuration can help. Everything else is retried for ever.
 func (a *app) run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", a.cfg.HTTPAddr)
+	listener, err := a.listen()
 	if err != nil {
-		return usageError{fmt.Errorf("HTTP_ADDR: cannot listen on it: %w; set another address or port", err)}
+		return err
 	}
 	return a.runOn(ctx, listener)
 }
 
 // close ends the app's connections.
 func (a *app) close() {
-	a.producer.Close()
+	a.Close()
 	a.cluster.Close()
+}
+
+// Close ends those connections that are this organisation's alone.
+func (a *app) Close() {
+	a.producer.Close()
 	a.source.Close()
 }
 
@@ -123,78 +126,50 @@ func (a *app) runOn(ctx context.Context, listener net.Listener) error {
 		g.Go(func() error { a.watchGroup(ctx); return nil })
 		return r.Run(ctx)
 	})
-	err := g.Wait()
-	var version *offsets.VersionError
-	switch {
-	case errors.Is(err, poller.ErrConfiguration), errors.As(err, &version):
-		return usageError{err}
-	case errors.Is(err, context.Canceled):
-		return nil
-	}
-	return err
+	return outcome(g.Wait())
 }
 
 // prepare looks at the topics and the registry until both answer, and makes the replica.
 func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
-	var topics []txn.Topic
-	err := a.untilDone(ctx, health.Subject{Kind: health.Kafka, Op: "topics"}, func() (err error) {
-		topics, err = a.ensureTopics(ctx)
-		return err
+	topics, framing, err := a.process.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.furnish(topics, framing); err != nil {
+		return nil, err
+	}
+	r := replica.New(replica.Config{
+		Org: a.cfg.Org, Cluster: a.cluster, Producer: a.producer, Offsets: a.cfg.Kafka.TopicOffsets,
+		Election: a.cfg.election(a.name),
+		NewTerm:  a.newTerm, Health: &a.health, Logger: a.log,
 	})
-	if err != nil {
-		return nil, err
-	}
-	a.tellQuotas(ctx)
-	framing, err := a.framing(ctx)
-	if err != nil {
-		return nil, err
-	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leader = r.Leader
+	return r, nil
+}
+
+// furnish makes the parts that need to know the topics, and the schema's id where there is a registry.
+func (a *app) furnish(topics []txn.Topic, framing []byte) error {
 	encoder, err := codec.NewEncoder(codec.Options{Framing: framing})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	decoder, err := codec.NewDecoder(framing)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s := sink.New(sink.Config{
 		Org: a.cfg.Org, EventTime: a.cfg.Kafka.RecordTime == "event",
 		Raw:     sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions},
 		Changes: sink.Topic{Name: topics[1].Name, Partitions: topics[1].Partitions},
-		Offsets: sink.Topic{Name: topics[2].Name, Partitions: 1},
+		Offsets: topics[2].Name, OffsetsPartition: a.cfg.offsetsPartition(),
 	}, a.producer, encoder)
-	r := replica.New(replica.Config{
-		Org: a.cfg.Org, Cluster: a.cluster, Producer: a.producer, Offsets: a.cfg.Kafka.TopicOffsets,
-		Election: txn.ElectionConfig{GroupID: a.cfg.GroupID(), Name: a.name, Topic: a.cfg.Kafka.TopicOffsets, SessionTimeout: a.cfg.Kafka.SessionTimeout},
-		NewTerm:  a.newTerm, Health: &a.health, Logger: a.log,
-	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.encoder, a.decoder, a.sink, a.replica = encoder, decoder, s, r
-	return r, nil
+	a.encoder, a.decoder, a.sink = encoder, decoder, s
+	return nil
 }
-
-// watchGroup keeps up with which replicas there are, until ctx ends.
-func (a *app) watchGroup(ctx context.Context) {
-	for ctx.Err() == nil {
-		asked, cancel := context.WithTimeout(ctx, lookForReplicas)
-		members, err := a.cluster.GroupMembers(asked, a.cfg.GroupID())
-		cancel()
-		if err != nil {
-			members = nil // others are not known; the election reports what is wrong with the group
-		}
-		a.mu.Lock()
-		a.members = members
-		a.mu.Unlock()
-		select {
-		case <-time.After(lookForReplicas):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// lookForReplicas is how often it looks, and how long a look may take.
-const lookForReplicas = 5 * time.Second
 
 // current is the term that this replica leads or led last; nil before the first.
 func (a *app) current() *poller.Poller {
@@ -277,23 +252,3 @@ func (t servicesTerm) look(ctx context.Context) error {
 // 3 MB in memory: enough to use seven requests a second of an API that takes
 // half a second a page.
 const backfillChunks = 4
-
-// untilDone tries until it works, ctx ends, or the error is one of configuration.
-func (a *app) untilDone(ctx context.Context, what health.Subject, try func() error) error {
-	passes := func(err error) bool {
-		var usage usageError
-		return ctx.Err() == nil && !errors.As(err, &usage)
-	}
-	failed := func(err error, pause time.Duration) {
-		a.health.Report(what, err)
-		a.log.Error("not ready, retrying", zap.Stringer("operation", what), zap.Error(err), zap.Duration("in", pause))
-	}
-	err := retry.Do(ctx, retry.Backoff{First: time.Second, Most: time.Minute}, passes, failed, try)
-	switch {
-	case err == nil:
-		a.health.Report(what, nil)
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	return err
-}

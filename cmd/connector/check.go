@@ -121,7 +121,7 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 		client = a.source
 	}
 	k := a.cfg.Kafka
-	topics := k.topics()
+	topics := a.cfg.topics()
 	d := &doctor.Doctor{
 		API: doctor.API{
 			URL: api, LoginURL: login, Client: client, Notes: notes,
@@ -131,7 +131,7 @@ func (a *app) doctor(notes *doctor.Notes) (*doctor.Doctor, error) {
 		Kafka: doctor.Kafka{
 			Cluster: a.cluster, TLS: k.TLS.Enabled, Mechanism: k.SASL.MechanismName, User: k.user(),
 			Raw: topics[0], Changes: topics[1], Offsets: topics[2], Create: k.CreateTopics, Group: a.cfg.GroupID(),
-			EventTime: k.RecordTime == "event", Reach: a.reach(),
+			EventTime: k.RecordTime == "event", Reach: a.cfg.reach(),
 		},
 		Registry: doctor.Registry{Topic: k.TopicChanges},
 		Replica:  doctor.Replica{URL: replicaURL(a.cfg.HTTPAddr)},

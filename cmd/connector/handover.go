@@ -34,7 +34,7 @@ func newHandover(ctx context.Context, a *app) (*handover, error) {
 		return nil, err
 	}
 	h := &handover{
-		app: a, state: offsets.NewState(a.cfg.Org), read: a.cluster.NewReader(a.cfg.Kafka.TopicOffsets, 0, txn.First),
+		app: a, state: offsets.NewState(a.cfg.Org), read: a.cluster.NewReader(a.cfg.Kafka.TopicOffsets, a.cfg.offsetsPartition(), txn.First),
 		ids: offsets.AppendSeenKey(nil, a.cfg.Org, ""), taken: make(map[string]bool),
 	}
 	return h, h.read.ReadToEnd(ctx, h.apply)
@@ -75,7 +75,7 @@ func (h *handover) submit(ctx context.Context, r offsets.Request) (id string, ac
 	if err != nil {
 		return "", false, err
 	}
-	err = h.app.cluster.Append(ctx, h.app.cfg.Kafka.TopicOffsets, 0, &txn.Record{
+	err = h.app.cluster.Append(ctx, h.app.cfg.Kafka.TopicOffsets, h.app.cfg.offsetsPartition(), &txn.Record{
 		Key: offsets.AppendRequestKey(nil, h.app.cfg.Org, id), Value: value, Time: time.Now().UnixMilli(),
 	})
 	if err != nil {
@@ -116,6 +116,9 @@ func (h *handover) follow(ctx context.Context, done func() bool) error {
 		select {
 		case err := <-h.ended:
 			h.ended = nil
+			if errors.Is(err, txn.ErrFenced) { // a replica is there by now, and goes on with the work
+				break
+			}
 			if err == nil {
 				err = errors.New("the connector in this process ended by itself")
 			}
@@ -137,6 +140,11 @@ func (h *handover) lead(ctx context.Context) error {
 		return err
 	}
 	h.ended = make(chan error, 1)
+	if h.app.cfg.OrgsFile != "" {
+		_ = l.Close()
+		go func() { h.ended <- h.app.leadAlone(ctx) }()
+		return nil
+	}
 	go func() { h.ended <- h.app.runOn(ctx, l) }()
 	return nil
 }

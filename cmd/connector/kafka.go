@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"genesys-audit-connector/internal/fleet"
 	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
@@ -29,16 +30,35 @@ func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*t
 }
 
 // topics are the topics that there must be, as they should be: raw, changes, offsets.
-func (k Kafka) topics() []txn.TopicSpec {
+func (c Config) topics() []txn.TopicSpec {
+	k := c.Kafka
 	forever := k.forever()
 	return []txn.TopicSpec{
 		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
 		{
-			Name: k.TopicOffsets, Partitions: 1, ReplicationFactor: k.ReplicationFactor,
+			Name: k.TopicOffsets, Partitions: c.offsetsPartitions(), ReplicationFactor: k.ReplicationFactor,
 			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)},
 			RequireCompacted: true, RequirePartitions: true,
 		},
+	}
+}
+
+// offsetsPartitions is how many partitions the offsets topic has.
+func (c Config) offsetsPartitions() int32 {
+	if c.OrgsFile == "" {
+		return 1
+	}
+	return c.Kafka.OffsetsPartitions
+}
+
+// offsetsPartition is the one that holds what is remembered of the organisation.
+func (c Config) offsetsPartition() int32 { return fleet.PartitionOf(c.Org, c.offsetsPartitions()) }
+
+// election is how the replicas find out who runs what.
+func (c Config) election(name string) txn.ElectionConfig {
+	return txn.ElectionConfig{
+		GroupID: c.GroupID(), Name: name, Topic: c.Kafka.TopicOffsets, Partitions: c.offsetsPartitions(), SessionTimeout: c.Kafka.SessionTimeout,
 	}
 }
 
@@ -49,8 +69,8 @@ func (k Kafka) forever() map[string]string {
 
 // ensureTopics makes the topics that are missing and judges those that are
 // there. A topic that cannot be used is a usageError.
-func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
-	topics, err := a.cluster.EnsureTopics(ctx, a.cfg.Kafka.topics(), a.cfg.Kafka.CreateTopics)
+func (p *process) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
+	topics, err := p.cluster.EnsureTopics(ctx, p.cfg.topics(), p.cfg.Kafka.CreateTopics)
 	var unfit *txn.TopicError
 	if errors.As(err, &unfit) && !errors.Is(err, txn.ErrRetry) && !errors.Is(err, txn.ErrUnauthorized) {
 		return nil, usageError{err} // a missing right is mended in Kafka, and waited for
@@ -60,22 +80,22 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 	}
 	for _, t := range topics {
 		for _, w := range t.Weaknesses() {
-			a.log.Warn("topic is less durable than the cluster allows", zap.String("topic", t.Name), zap.Stringer("fault", w), zap.String("hint", w.Cure))
+			p.log.Warn("topic is less durable than the cluster allows", zap.String("topic", t.Name), zap.Stringer("fault", w), zap.String("hint", w.Cure))
 		}
 	}
 	for _, t := range topics[:2] {
-		if err := a.cfg.fitsRecordTime(t, a.reach()); err != nil {
+		if err := p.cfg.fitsRecordTime(t, p.cfg.reach()); err != nil {
 			return nil, usageError{err}
 		}
-		if t.AppendTime && a.cfg.Kafka.RecordTime == "event" {
-			a.log.Warn("KAFKA_RECORD_TIME=event has no effect on a topic whose records the broker stamps",
+		if t.AppendTime && p.cfg.Kafka.RecordTime == "event" {
+			p.log.Warn("KAFKA_RECORD_TIME=event has no effect on a topic whose records the broker stamps",
 				zap.String("topic", t.Name), zap.String("hint", "set message.timestamp.type=CreateTime, or KAFKA_RECORD_TIME=publish"))
 		}
 		if t.RetentionMs <= 0 || t.CleanupPolicy == "compact" {
 			continue // it keeps everything, or does not say
 		}
 		kept := time.Duration(t.RetentionMs) * time.Millisecond
-		if back := a.reach(); a.cfg.Kafka.RecordTime == "event" && kept < back {
+		if back := p.cfg.reach(); p.cfg.Kafka.RecordTime == "event" && kept < back {
 			return nil, usageError{fmt.Errorf(
 				"KAFKA_RECORD_TIME: with event, topic %s (retention.ms=%d) deletes records of events older than %s as soon as they are written, and %s are to be read; set it to publish, or the topic's retention.ms to -1",
 				t.Name, t.RetentionMs, kept, back)}
@@ -83,20 +103,20 @@ func (a *app) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 		if t.Created {
 			continue // that it is not kept for ever was said when it was created
 		}
-		a.log.Warn("a topic forgets events after its retention; an audit trail is usually kept for ever",
+		p.log.Warn("a topic forgets events after its retention; an audit trail is usually kept for ever",
 			zap.String("topic", t.Name), zap.Duration("retention", kept), zap.String("hint", "set retention.ms=-1"))
 	}
 	return topics, nil
 }
 
 // tellQuotas logs what limits brokers set to this client, where they tell.
-func (a *app) tellQuotas(ctx context.Context) {
-	quotas, err := a.cluster.Quotas(ctx, a.cfg.Kafka.user())
+func (p *process) tellQuotas(ctx context.Context) {
+	quotas, err := p.cluster.Quotas(ctx, p.cfg.Kafka.user())
 	if err != nil {
-		a.log.Debug("client quotas are not known", zap.Error(err))
+		p.log.Debug("client quotas are not known", zap.Error(err))
 	}
 	for _, q := range quotas {
-		a.log.Warn("a quota of the brokers limits the connector; beyond it they make it wait",
+		p.log.Warn("a quota of the brokers limits the connector; beyond it they make it wait",
 			zap.String("quota", q.Key), zap.Float64("value", q.Value), zap.String("hint", q.Cure()))
 	}
 }
@@ -127,14 +147,14 @@ func (c Config) fitsRecordTime(t txn.Topic, back time.Duration) error {
 
 // reach is how old events may be when they are read, by the settings alone: what is
 // backfilled, and what a sweep finds.
-func (a *app) reach() time.Duration {
+func (c Config) reach() time.Duration {
 	now := time.Now()
-	retention := a.cfg.Genesys.RetentionOf(a.cfg.Genesys.API)
-	if a.cfg.Genesys.API == "auto" {
-		retention = a.cfg.Genesys.RetentionOf("query") // the longest that it can turn out to be
+	retention := c.Genesys.RetentionOf(c.Genesys.API)
+	if c.Genesys.API == "auto" {
+		retention = c.Genesys.RetentionOf("query") // the longest that it can turn out to be
 	}
-	back := now.Sub(a.cfg.Poll.BackfillFrom.Start(now, retention))
-	for _, age := range a.cfg.Poll.SweepAges {
+	back := now.Sub(c.Poll.BackfillFrom.Start(now, retention))
+	for _, age := range c.Poll.SweepAges {
 		back = max(back, age)
 	}
 	return back

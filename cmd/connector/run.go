@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -28,7 +29,8 @@ says so and tries again. It ends with 2 when only another configuration helps.`,
 }
 
 func runCommand(c *cobra.Command, _ []string) error {
-	cfg, err := Load(envconfig.OsLookuper())
+	env := envconfig.OsLookuper()
+	cfg, configs, err := LoadFleet(env)
 	if err != nil {
 		return wrongConfiguration(err)
 	}
@@ -37,22 +39,44 @@ func runCommand(c *cobra.Command, _ []string) error {
 	for _, w := range append(cfg.Warnings, Unread(os.Environ())...) {
 		log.Warn("configuration", zap.String("warning", w))
 	}
-	a, err := newApp(cfg, log)
+	for _, c := range configs {
+		for _, w := range c.Warnings {
+			log.Warn("configuration", zap.String("org", c.Org), zap.String("warning", w))
+		}
+	}
+	connector, err := newConnector(cfg, configs, env, log)
 	if err != nil {
 		return err
 	}
-	defer a.close()
+	defer connector.close()
 	v, commit := build()
 	if limit := limitMemory(memoryMax); limit > 0 {
 		log.Info("memory is limited", zap.Int64("bytes", limit))
 	}
-	log.Info("starting", zap.String("version", v), zap.String("commit", commit), zap.String("org", cfg.Org),
+	of := zap.String("org", cfg.Org)
+	if cfg.OrgsFile != "" {
+		of = zap.Int("organisations", len(configs))
+	}
+	log.Info("starting", zap.String("version", v), zap.String("commit", commit), of,
 		zap.String("group", cfg.GroupID()), zap.Strings("brokers", cfg.Kafka.Brokers))
-	err = a.run(c.Context())
+	err = connector.run(c.Context())
 	if err == nil {
 		log.Info("stopped")
 	}
 	return err
+}
+
+// connector is what this process runs: one organisation, or those of many that it gets.
+type connector interface {
+	run(ctx context.Context) error
+	close()
+}
+
+func newConnector(cfg Config, configs []Config, env envconfig.Lookuper, log *zap.Logger) (connector, error) {
+	if cfg.OrgsFile == "" {
+		return newApp(cfg, log)
+	}
+	return newFleet(cfg, configs, env, log)
 }
 
 // wrongConfiguration is an error that another configuration mends, one line for each variable.

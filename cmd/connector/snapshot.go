@@ -18,12 +18,12 @@ import (
 // Snapshot is what the status page, its API and the metrics show.
 func (a *app) Snapshot() web.Snapshot {
 	a.mu.Lock()
-	encoder, decoder, out, member, term, members := a.encoder, a.decoder, a.sink, a.replica, a.term, a.members
+	encoder, decoder, out, member, term := a.encoder, a.decoder, a.sink, a.leader, a.term
 	a.mu.Unlock()
 	v, commit := build()
 	counts := a.stats.Counts()
 	s := web.Snapshot{
-		Org: a.cfg.Org, Version: v, Commit: commit, Role: web.Starting, Now: time.Now(), Started: a.started,
+		Org: a.cfg.Org, Version: v, Commit: commit, Role: web.Starting, Now: time.Now(), Started: a.began,
 		Replica: a.name, IDs: counts.IDs,
 		Events:       web.Events{Published: uint64(counts.Published)},
 		Transactions: transactions(a.producer.Stats()),
@@ -51,8 +51,8 @@ func (a *app) Snapshot() web.Snapshot {
 	if term != nil && s.Role == web.Active {
 		s.Streams = a.streams(term, counts)
 	}
-	for _, m := range members {
-		s.Replicas = append(s.Replicas, web.Replica{Name: m.Name, Active: m.Active})
+	for _, m := range a.group() {
+		s.Replicas = append(s.Replicas, web.Replica{Name: m.Name, Active: slices.Contains(m.Partitions, a.cfg.offsetsPartition())})
 	}
 	slices.SortFunc(s.Replicas, func(a, b web.Replica) int { return strings.Compare(a.Name, b.Name) })
 	s.NotReady = notReady(s.Role, loaded, a.health.Failing())

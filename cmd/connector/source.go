@@ -54,7 +54,7 @@ func (a *app) knownStreams() []string {
 // baseline is how far back the filter may be tried out: only time that the tail
 // reads again at once, so that nothing is looked at that is not published too.
 func (a *app) baseline() time.Duration {
-	return max(min(a.cfg.Poll.Overlap, a.reach()), time.Millisecond)
+	return max(min(a.cfg.Poll.Overlap, a.cfg.reach()), time.Millisecond)
 }
 
 func text(s Secret) genesys.Secret { return func() (string, error) { return s.Value(), nil } }
@@ -79,33 +79,6 @@ func (t tokenStore) Save(ctx context.Context, sealed []byte) error {
 		return errNoTerm
 	}
 	return term.SaveToken(ctx, sealed)
-}
-
-// framing is what stands in front of each change record: the schema's id where
-// there is a registry, nil for single-object encoding where there is none.
-func (a *app) framing(ctx context.Context) ([]byte, error) {
-	c := a.cfg.Registry
-	if len(c.URLs) == 0 {
-		return nil, nil
-	}
-	options, err := c.options(a.log)
-	if err != nil {
-		return nil, err
-	}
-	var id int
-	err = a.untilDone(ctx, health.Subject{Kind: health.Registry, Op: "schema registry"}, func() error {
-		options.Username, options.Password = c.Username.Value(), c.Password.Value() // as they are by now
-		registry, err := codec.NewRegistry(options)
-		if err != nil {
-			return usageError{err}
-		}
-		id, err = registry.SchemaID(ctx, a.cfg.Kafka.TopicChanges)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return codec.ConfluentFraming(id), nil
 }
 
 // addSource adds what the API's client knows.

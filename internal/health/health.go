@@ -87,6 +87,7 @@ type Monitor struct {
 	mu      sync.Mutex
 	failing map[Subject]*Failure
 	past    []Failure // the newest last; at most keepPast
+	panics  int
 }
 
 // Report notes that the subject failed, or, with nil, that it works.

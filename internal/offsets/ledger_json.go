@@ -25,12 +25,16 @@ const (
 type VersionError struct {
 	Key     string // of the record; "" where only its value was parsed
 	Version string // as it is spelled
+	MovedTo string // the topic that it was moved to; "" for a ledger of another version
 }
 
 func (e *VersionError) Error() string {
 	where := ""
 	if e.Key != "" {
 		where = " at " + quote([]byte(e.Key))
+	}
+	if e.MovedTo != "" {
+		return fmt.Sprintf("the ledger%s was moved to topic %s: what goes on with it is whoever uses that one as KAFKA_TOPIC_OFFSETS", where, e.MovedTo)
 	}
 	return fmt.Sprintf("the ledger%s has version %.40s and this program knows versions up to %d: run the version that wrote it, or a newer one",
 		where, e.Version, ledgerVersion)
@@ -144,7 +148,8 @@ func ParseLedger(b []byte) (Ledger, error) {
 		return Ledger{}, errors.New("parse ledger: it has no version")
 	}
 	if v != fmt.Sprint(ledgerVersion) && v != fmt.Sprint(ledgerBefore) {
-		return Ledger{}, &VersionError{Version: v}
+		_, moved, _ := ParseMoved(b)
+		return Ledger{}, &VersionError{Version: v, MovedTo: moved}
 	}
 	var j ledgerJSON
 	d := json.NewDecoder(bytes.NewReader(b))

@@ -105,7 +105,14 @@ func (p *Poller) name(ctx context.Context, b *stepBuilder) error {
 		return nil
 	}
 	named := make(chan audit.Names, 1)
-	go func() { named <- p.cfg.Namer.Resolve(ctx, b.step.events()) }()
+	go func() {
+		var names audit.Names
+		_ = p.guarded(func() error { // without names the events are published all the same
+			names = p.cfg.Namer.Resolve(ctx, b.step.events())
+			return nil
+		})
+		named <- names
+	}()
 	var failed error
 	for {
 		select {

@@ -217,7 +217,7 @@ func (p *Poller) Run(parent context.Context) error {
 	var committer sync.WaitGroup
 	alone := make(chan struct{}) // closed when everybody else has ended
 	step := newStepBuilder(p)
-	committer.Go(func() { cancel(p.commitLoop(ctx, step, alone)) })
+	committer.Go(func() { cancel(p.guarded(func() error { return p.commitLoop(ctx, step, alone) })) })
 	err := p.open(ctx)
 	if err == nil {
 		err = p.schedule.run(ctx)
@@ -233,6 +233,16 @@ func (p *Poller) Run(parent context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// guarded is health.Monitor.Guard; what panicked is unreadable, so that the interval which
+// it was met in is halved until it stands alone.
+func (p *Poller) guarded(f func() error) error {
+	err := p.cfg.Health.Guard(p.log, f)
+	if panicked, ok := errors.AsType[*health.PanicError](err); ok {
+		return fmt.Errorf("%w: %w", ErrUnreadable, panicked)
+	}
+	return err
 }
 
 // clocks are the API's clock and ours, the lower one first, in whole milliseconds,

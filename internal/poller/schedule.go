@@ -160,7 +160,7 @@ func (s *schedule) dispatch(ctx context.Context, now time.Time) time.Duration {
 		j.lane, j.started = l, now
 		s.active[j] = struct{}{}
 		go func() {
-			j.err = j.run(ctx)
+			j.err = s.p.guarded(func() error { return j.run(ctx) })
 			s.ended <- j // run, or drain, takes it
 		}()
 	}

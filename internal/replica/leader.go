@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -94,13 +93,7 @@ func (l *Leader) wasFenced(ctx context.Context, err error) error {
 }
 
 // term leads once. The order of its first two steps is invariant 5.
-func (l *Leader) term(ctx context.Context, shard *Shard) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v", r)
-			l.cfg.Logger.Error("panic; the term ends", zap.Error(err), zap.ByteString("stack", debug.Stack()))
-		}
-	}()
+func (l *Leader) term(ctx context.Context, shard *Shard) error {
 	if err := l.cfg.Producer.Init(ctx); err != nil {
 		return fmt.Errorf("a new producer epoch: %w", err)
 	}
@@ -128,7 +121,7 @@ func (l *Leader) term(ctx context.Context, shard *Shard) (err error) {
 			cancel(err)
 		}
 	})
-	err = term.Run(ctx)
+	err = l.cfg.Health.Guard(l.cfg.Logger, func() error { return term.Run(ctx) })
 	if cause := context.Cause(ctx); err == nil && errors.Is(cause, ErrAgain) {
 		err = cause
 	}

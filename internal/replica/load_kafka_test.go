@@ -168,7 +168,7 @@ func fill(b *testing.B, brokers []string, ids int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	out := sink.New(sink.Config{Org: loadOrg, Offsets: sink.Topic{Name: loadTopic, Partitions: 1}}, producer, encoder)
+	out := sink.New(sink.Config{Org: loadOrg, Offsets: loadTopic}, producer, encoder)
 	rnd, end := rand.New(rand.NewPCG(1, 2)), time.Now().UTC()
 	covered := offsets.Ledger{Start: end.Add(-24 * time.Hour)}
 	step := &poller.Step{Remember: make([]poller.Remembered, 0, stepIDs), Ledgers: map[string]offsets.Ledger{}}

@@ -41,8 +41,11 @@ func (t Topic) Partition(key string) int32 { return txn.Partition([]byte(key), t
 
 // Config says where to and under which name.
 type Config struct {
-	Org                   string
-	Raw, Changes, Offsets Topic
+	Org          string
+	Raw, Changes Topic
+	// Offsets is the topic that remembers, OffsetsPartition where in it this organisation is.
+	Offsets          string
+	OffsetsPartition int32
 	// EventTime stamps records with the time of their event, never later than
 	// now; otherwise it is the time of publishing.
 	EventTime bool
@@ -298,7 +301,7 @@ func (s *Sink) offsets(step *poller.Step, now time.Time) error {
 }
 
 func (s *Sink) offset(key, value []byte, now time.Time) error {
-	return s.producer.Produce(s.cfg.Offsets.Name, 0, &txn.Record{Key: key, Value: value, Time: now.UnixMilli()})
+	return s.producer.Produce(s.cfg.Offsets, s.cfg.OffsetsPartition, &txn.Record{Key: key, Value: value, Time: now.UnixMilli()})
 }
 
 // refused finds the event whose record a topic does not take; nil where it is a record of
@@ -324,7 +327,7 @@ func (s *Sink) withCure(err error) error {
 	switch {
 	case !ok:
 		return err
-	case refusal.Code == kafka.InvalidTimestamp && s.cfg.EventTime && refusal.Topic != s.cfg.Offsets.Name:
+	case refusal.Code == kafka.InvalidTimestamp && s.cfg.EventTime && refusal.Topic != s.cfg.Offsets:
 		return fmt.Errorf("%w; set KAFKA_RECORD_TIME=publish, or raise message.timestamp.before.max.ms of the topic; if the events are new, the clock of this host is wrong", err)
 	case refusal.Code == kafka.InvalidTimestamp:
 		return fmt.Errorf("%w; the clock of this host or the broker's is wrong by more than that: set it right, or raise both", err)
