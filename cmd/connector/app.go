@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/replica"
-	"genesys-audit-connector/internal/retry"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 	"genesys-audit-connector/internal/web"

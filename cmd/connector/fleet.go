@@ -142,11 +142,11 @@ func namesOf(configs []Config) []string {
 	return names
 }
 
-// orgsFile is what fails while ORGS_FILE is wrong and an older one is in force.
-var orgsFile = health.Subject{Kind: health.Other, Op: "ORGS_FILE", Warning: true}
+// orgsFileSubject is what fails while ORGS_FILE is wrong and an older one is in force.
+var orgsFileSubject = health.Subject{Kind: health.Other, Op: "ORGS_FILE", Warning: true}
 
 func (f *fleetApp) fileFailed(err error) {
-	f.health.Report(orgsFile, err)
+	f.health.Report(orgsFileSubject, err)
 	if err != nil {
 		f.log.Error("ORGS_FILE is wrong; what it said before stays in force", zap.Error(err))
 	}

@@ -68,7 +68,7 @@ func (f *fleetApp) Fleet() web.Fleet {
 	now := time.Now()
 	s := web.Fleet{Replica: f.name, Version: v, Commit: commit, Now: now, Started: f.started}
 	for _, failure := range f.health.Failing() {
-		if failure.Subject == orgsFile {
+		if failure.Subject == orgsFileSubject {
 			s.OrgsFileError = failure.Err.Error()
 		}
 	}

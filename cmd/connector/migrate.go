@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
+	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
 	"genesys-audit-connector/internal/fleet"
@@ -56,9 +58,12 @@ func (o migrateOptions) transactionalID(org string) string {
 }
 
 func migrateCommand(ctx context.Context, o migrateOptions, out io.Writer) error {
-	configs, err := commandConfigs()
+	cfg, configs, err := LoadFleet(envconfig.OsLookuper())
 	if err != nil {
-		return err
+		return wrongConfiguration(err)
+	}
+	if cfg.OrgsFile == "" {
+		configs = []Config{cfg}
 	}
 	o.fleet = o.fleet || configs[0].OrgsFile == ""
 	switch {
@@ -78,7 +83,7 @@ func migrateCommand(ctx context.Context, o migrateOptions, out io.Writer) error 
 // migrateOne moves one organisation. From the moment on at which the old ledgers are marked nobody
 // goes on with them; before, the old deployment is fenced, and nothing has changed.
 func migrateOne(ctx context.Context, cfg Config, o migrateOptions, out io.Writer) error {
-	a, err := newApp(cfg, newLogger(cfg.Log, io.Discard))
+	a, err := newApp(cfg, newLogger(cfg.Log, os.Stderr))
 	if err != nil {
 		return err
 	}

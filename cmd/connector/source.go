@@ -12,9 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
-	"genesys-audit-connector/internal/health"
 	"genesys-audit-connector/internal/web"
 )
 
