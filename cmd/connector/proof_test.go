@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(run(os.Args[1:]))
 	}
+	if os.Getenv(worldVariable) != "" {
+		os.Exit(serveWorlds(os.Getenv(worldVariable)))
+	}
 	os.Exit(m.Run())
 }
 
