@@ -91,7 +91,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r.follow(ctx)
-	err := election.Run(ctx, func(lead context.Context) error {
+	err := election.Run(ctx, func(lead context.Context, _ int32) error {
 		err := r.lead(lead)
 		if configuration(err) {
 			cancel(err)
