@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,43 +33,46 @@ const (
 	steadyLeadership = time.Minute
 )
 
-// ElectionConfig describes the group of replicas of which one is active.
+// ElectionConfig describes the group of replicas that share the partitions of a topic.
 type ElectionConfig struct {
 	GroupID        string
 	Name           string        // of this replica, for GroupMembers; need not be unique
-	Topic          string        // the owner of its only partition is active
-	SessionTimeout time.Duration // after which a dead active replica is replaced; 10 s
+	Topic          string        // whose partitions are owned
+	Partitions     int32         // of the topic; 1 where it is 0. The same for all replicas of the group
+	SessionTimeout time.Duration // after which a dead replica is replaced; 10 s
 	// Report, where set, is told how each contact with the group went: nil, or why there was none.
 	Report func(health.Subject, error)
 }
 
-// Election makes this replica one of a group of which one is active. It is a consumer group whose members keep the
-// partition where it is (see assign): a newcomer never takes it from a live owner, so that a rolling restart moves it
-// once. What an active replica writes is made safe by its Producer's fencing, not by this: for a moment after a
-// network split there may be two that think they are active.
+// Election makes this replica one of a group of which each partition of a topic has one owner; with one partition, one
+// is active and the others stand by. It is a consumer group with an assignor of its own (see assign). A partition that
+// moves between living replicas has come to rest before its new owner begins: the old one is told to stop in one
+// generation of the group, says that it has in its next join, and only that generation gives the partition away
+// (KIP-429). What an owner writes is made safe by its Producer's fencing, not by this: for a moment after a network
+// split there may be two that think they own a partition.
 type Election struct {
-	config ElectionConfig
-	log    *zap.Logger
-	member *member
-	role   atomic.Value // Role
+	config  ElectionConfig
+	log     *zap.Logger
+	member  *member
+	held    *holdings
+	joins   retry.Backoff
+	session *session // the last one; nil before the first. Owned by Run's goroutine
 
-	// Counted apart: a heartbeat proves that the group is reached, only a long leadership
-	// that leading works.
-	joins, leads retry.Backoff
+	role  atomic.Value // Role
+	owned atomic.Value // []int32
+}
 
-	// The leadership, if any. Owned by Run's goroutine, but for the timer.
-	leading     bool
-	cancel      context.CancelCauseFunc
-	done        chan error
-	since       time.Time
-	mu          sync.Mutex  // protects what follows
-	session     *time.Timer // ends the leadership when the coordinator was not heard for a session
-	sessionLost bool
+// session is the time for which this replica may take itself for a member. Its context ends when the coordinator was
+// not heard for a session timeout, and all leads with it.
+type session struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	until  time.Time
 }
 
 var (
-	errOwnershipLost = errors.New("another replica is active")
-	errSteppedDown   = errors.New("stepped down")
+	errOwnershipLost = errors.New("another replica takes over")
 	errSessionLost   = errors.New("no response from the group coordinator within the session timeout")
 )
 
@@ -78,93 +81,95 @@ func (c *Cluster) NewElection(config ElectionConfig) *Election {
 	if config.SessionTimeout == 0 {
 		config.SessionTimeout = defaultSessionTimeout
 	}
+	config.Partitions = max(config.Partitions, 1)
+	log := c.log.With(zap.String("group", config.GroupID))
 	e := &Election{
 		config: config,
-		log:    c.log.With(zap.String("group", config.GroupID)),
+		log:    log,
 		member: newMember(c, config),
+		held:   newHoldings(log, config.SessionTimeout),
 		joins:  retry.Backoff{First: firstBackoff, Most: lastBackoff},
-		leads:  retry.Backoff{First: firstBackoff, Most: lastBackoff},
 	}
 	e.role.Store(RoleStarting)
+	e.owned.Store([]int32(nil))
 	return e
 }
 
-// Role returns what this replica is. It may be called from another goroutine.
+// Role returns what this replica is: active where it leads at least one partition. It may be called from another
+// goroutine.
 func (e *Election) Role() Role { return e.role.Load().(Role) }
 
-// Run takes part until ctx ends and then leaves the group, so that another replica takes over at once. While this
-// replica is active it runs lead, whose context ends when the partition is lost: taken away, or the coordinator not
-// heard for a session; not by a rebalance in which it stays here. When lead returns by itself the replica steps down
-// and stands by again after a pause that grows while it fails. An unreachable broker never ends Run.
-func (e *Election) Run(ctx context.Context, lead func(context.Context) error) error {
+// Owned returns the partitions that this replica leads, in order. It may be called from another goroutine.
+func (e *Election) Owned() []int32 { return slices.Clone(e.owned.Load().([]int32)) }
+
+// Run takes part until ctx ends, waits for its leads to return and leaves the group, so that other replicas take over
+// at once. For each partition that this replica owns it runs lead in a goroutine of its own, whose context ends when
+// the partition is lost: taken away, or the coordinator not heard for a session; not by a rebalance in which it stays
+// here. When lead returns by itself its partition is given back, others are preferred as far as evenness allows, and it
+// is led here again after a pause that grows while it fails. An unreachable broker never ends Run.
+func (e *Election) Run(ctx context.Context, lead func(ctx context.Context, partition int32) error) error {
 	defer e.member.close()
+	e.held.lead = lead
+	e.member.heard = func() { e.prolong(ctx) }
 	for ctx.Err() == nil {
-		err := e.takePart(ctx, lead)
+		err := e.takePart(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if !errors.Is(err, errSteppedDown) {
-			e.contact(err)
-		}
-		pause := e.pauseAfter(err)
+		e.contact(err)
+		pause := e.joins.Next()
 		e.log.Warn("election interrupted", zap.Error(err), zap.Duration("pause", pause))
 		_ = retry.Sleep(ctx, pause)
 	}
-	e.stepDown(context.Cause(ctx))
+	e.held.stop(context.Cause(ctx))
+	e.publish(nil)
+	if e.session != nil {
+		e.session.timer.Stop()
+	}
 	e.member.leave()
 	return nil
 }
 
-// pauseAfter returns how long to wait: longer from failure to failure.
-func (e *Election) pauseAfter(err error) time.Duration {
-	if !errors.Is(err, errSteppedDown) {
-		return e.joins.Next()
-	}
-	if time.Since(e.since) > steadyLeadership {
-		e.leads.Reset()
-	}
-	return e.leads.Next()
-}
-
-// takePart joins, keeps the membership alive and starts or ends the leadership as the assignment says. It returns when
-// something failed; the leadership goes on as long as the session may still be alive.
-func (e *Election) takePart(ctx context.Context, lead func(context.Context) error) error {
+// takePart joins, keeps the membership alive and starts or ends leads as the assignment says. It returns when something
+// failed; the leads go on as long as the session may still be alive.
+func (e *Election) takePart(ctx context.Context) error {
 	for {
-		owner, err := e.member.join(ctx, e.leading)
+		given, err := e.member.join(ctx, e.held.standing(e.config.Name))
 		if err != nil {
 			return e.failed(fmt.Errorf("join: %w", err))
 		}
 		e.heard()
-		if !owner {
-			e.stepDown(errOwnershipLost)
-			e.setRole(RoleStandby)
-		} else if !e.leading {
-			e.startLeading(ctx, lead)
-		}
+		e.held.take(e.member.generation, given)
 		if err := e.beat(ctx); err != nil {
 			return e.failed(err)
 		}
 	}
 }
 
-// failed ends the leadership where the error says that the membership is gone.
+// failed ends the leads where the error says that the membership is gone.
 func (e *Election) failed(err error) error {
 	if errors.Is(err, errEvicted) {
-		e.stepDown(err)
+		e.held.lose(err)
+		e.publish(nil)
 	}
 	return err
 }
 
-// beat sends heartbeats until the group rebalances (nil), the leadership ended, or something failed.
+// beat tends the leads and sends heartbeats until it is time to join again (nil) or something failed.
 func (e *Election) beat(ctx context.Context) error {
 	ticker := time.NewTicker(e.member.heartbeat)
 	defer ticker.Stop()
 	for {
+		news := e.held.tend(e.session.context())
+		e.publish(e.held.led())
+		if news {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-e.done:
-			return e.ledToEnd(ctx, err)
+		case <-e.held.changed:
+			continue
 		case <-ticker.C:
 		}
 		rebalance, err := e.member.beat(ctx)
@@ -178,43 +183,45 @@ func (e *Election) beat(ctx context.Context) error {
 	}
 }
 
-// ledToEnd gives the partition back after lead returned by itself.
-func (e *Election) ledToEnd(ctx context.Context, err error) error {
-	e.done <- err // for stepDown
-	e.stepDown(nil)
-	if ctx.Err() == nil {
-		e.member.leave()
-	}
-	return errors.Join(errSteppedDown, err)
-}
-
-func (e *Election) startLeading(ctx context.Context, lead func(context.Context) error) {
-	leadCtx, cancel := context.WithCancelCause(ctx)
-	done := make(chan error, 1)
-	e.leading, e.cancel, e.done, e.since = true, cancel, done, time.Now()
-	e.mu.Lock()
-	e.sessionLost = false
-	e.session = time.AfterFunc(e.config.SessionTimeout, func() {
-		e.mu.Lock()
-		e.sessionLost = true
-		e.mu.Unlock()
-		cancel(errSessionLost)
-	})
-	e.mu.Unlock()
-	e.setRole(RoleActive)
-	go func() { done <- lead(leadCtx) }()
-}
-
-// heard puts off the end of the session. It cannot bring back a leadership that the timer has ended: that one returns
-// by itself and is then given back.
+// heard is called when the group was reached.
 func (e *Election) heard() {
 	e.joins.Reset()
 	e.contact(nil)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.leading && !e.sessionLost {
-		e.session.Reset(e.config.SessionTimeout)
+}
+
+// prolong puts off the end of the session. One that has ended is followed by another.
+func (e *Election) prolong(ctx context.Context) {
+	if e.session == nil || !e.session.prolong(e.config.SessionTimeout) {
+		e.session = newSession(ctx, e.config.SessionTimeout)
 	}
+}
+
+func newSession(ctx context.Context, d time.Duration) *session {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &session{
+		ctx: ctx, cancel: cancel, until: time.Now().Add(d),
+		timer: time.AfterFunc(d, func() { cancel(errSessionLost) }),
+	}
+}
+
+// prolong reports false where the session has ended.
+func (s *session) prolong(d time.Duration) bool {
+	if !s.timer.Stop() || time.Now().After(s.until) {
+		s.cancel(errSessionLost)
+		return false
+	}
+	s.until = time.Now().Add(d)
+	s.timer.Reset(d)
+	return true
+}
+
+// context returns the context of the session's leads, which has ended when its time is over: after a freeze the timer
+// may be late.
+func (s *session) context() context.Context {
+	if time.Now().After(s.until) {
+		s.cancel(errSessionLost)
+	}
+	return s.ctx
 }
 
 func (e *Election) contact(err error) {
@@ -223,23 +230,15 @@ func (e *Election) contact(err error) {
 	}
 }
 
-// stepDown ends the leadership, if any, and waits until lead has returned.
-func (e *Election) stepDown(cause error) {
-	if !e.leading {
-		return
+// publish says what is led now.
+func (e *Election) publish(led []int32) {
+	if !slices.Equal(e.owned.Swap(led).([]int32), led) {
+		e.log.Info("partitions", zap.Int32s("owned", led))
 	}
-	e.mu.Lock()
-	e.session.Stop()
-	e.mu.Unlock()
-	e.cancel(cause)
-	if err := <-e.done; err != nil && !errors.Is(err, context.Canceled) {
-		e.log.Info("leadership ended", zap.Error(err))
+	role := RoleStandby
+	if len(led) > 0 {
+		role = RoleActive
 	}
-	e.leading, e.done = false, nil
-	e.setRole(RoleStandby)
-}
-
-func (e *Election) setRole(role Role) {
 	if e.role.Swap(role) != role {
 		e.log.Info("role", zap.String("role", string(role)))
 	}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go/protocol/joingroup"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -48,7 +47,7 @@ func runReplica(brokers []string, session string) {
 	defer c.Close()
 	e := c.NewElection(ElectionConfig{GroupID: "replicas", Name: os.Getenv(replicaName), Topic: topicLog, SessionTimeout: timeout})
 	fmt.Println("started")
-	_ = e.Run(ctx, func(ctx context.Context) error {
+	_ = e.Run(ctx, func(ctx context.Context, _ int32) error {
 		fmt.Println("leads")
 		<-ctx.Done()
 		fmt.Println("lost")
@@ -216,33 +215,6 @@ func TestElectionAcrossProcesses(t *testing.T) {
 	testElection(t, fake.ListenAddrs(), 2*time.Second)
 }
 
-func TestAssignKeepsThePartition(t *testing.T) {
-	member := func(id string, claim int32) joingroup.ResponseMember {
-		metadata, err := subscription("t", claim, "name")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return joingroup.ResponseMember{MemberID: id, Metadata: metadata}
-	}
-	for _, c := range []struct {
-		name    string
-		members []joingroup.ResponseMember
-		owner   string
-	}{
-		{"a single one", []joingroup.ResponseMember{member("a", 0)}, "a"},
-		{"the first where nobody owns", []joingroup.ResponseMember{member("b", 0), member("a", 0)}, "a"},
-		{"the owner", []joingroup.ResponseMember{member("a", 0), member("b", 7), member("c", 0)}, "b"},
-		{"the latest owner of two", []joingroup.ResponseMember{member("a", 3), member("b", 7)}, "b"},
-		{"anyone rather than who resigned", []joingroup.ResponseMember{member("a", resigned), member("b", noClaim)}, "b"},
-		{"who resigned, where it is alone", []joingroup.ResponseMember{member("a", resigned)}, "a"},
-		{"metadata of someone else's kind", []joingroup.ResponseMember{{MemberID: "a", Metadata: []byte{1}}, member("b", 1)}, "b"},
-	} {
-		if got := assign(c.members); got != c.owner {
-			t.Errorf("%s: %s, not %s", c.name, got, c.owner)
-		}
-	}
-}
-
 // inProcess runs an election in the background and reports what lead does.
 func inProcess(t *testing.T, c *Cluster, session time.Duration, lead func(context.Context) error) *Election {
 	t.Helper()
@@ -251,7 +223,7 @@ func inProcess(t *testing.T, c *Cluster, session time.Duration, lead func(contex
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := e.Run(ctx, lead); err != nil {
+		if err := e.Run(ctx, func(ctx context.Context, _ int32) error { return lead(ctx) }); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -1,16 +1,13 @@
 package txn
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/consumer"
 	"github.com/segmentio/kafka-go/protocol/heartbeat"
 	"github.com/segmentio/kafka-go/protocol/joingroup"
 	"github.com/segmentio/kafka-go/protocol/leavegroup"
@@ -19,22 +16,17 @@ import (
 	"genesys-audit-connector/internal/retry"
 )
 
-const (
-	protocolType = "consumer"       // so that Kafka's own tools can describe the group
-	protocolName = "active-standby" // the assignment below
-)
+const protocolType = "consumer" // so that Kafka's own tools can describe the group
 
-const (
-	noClaim  int32 = 0
-	resigned int32 = -1 // it had the partition and gave it back: anyone else is to be preferred
-)
-
-// errEvicted: the coordinator no longer knows this member; another one may be the owner.
+// errEvicted: the coordinator no longer knows this member; others may own its partitions.
 var errEvicted = errors.New("no longer a member of the group")
 
-// member is a membership in a consumer group with one topic of one partition. kafka-go's ConsumerGroup is not used: it
+// errLate: this process was frozen meanwhile. What the answer says may long be otherwise.
+var errLate = errors.New("response read after its time")
+
+// member is a membership in a consumer group with one topic. kafka-go's ConsumerGroup is not used: it
 // leaves the group and waits at every refusal while a coordinator moves, cannot be interrupted while it joins, and
-// ends its generation, thus the leadership, at every rebalance.
+// ends its generation, thus all leads, at every rebalance.
 type member struct {
 	cluster   *Cluster
 	conns     *conns
@@ -46,7 +38,7 @@ type member struct {
 	coordinator string // address; empty when to be found
 	id          string
 	generation  int32
-	claim       int32 // to the partition: the last generation in which it was this member's, noClaim, or resigned
+	heard       func() // called when the coordinator has answered this member
 }
 
 func newMember(c *Cluster, config ElectionConfig) *member {
@@ -55,24 +47,22 @@ func newMember(c *Cluster, config ElectionConfig) *member {
 		conns:     newConns(c),
 		config:    config,
 		heartbeat: min(maxHeartbeat, config.SessionTimeout/10),
+		heard:     func() {},
 		patience:  max(config.SessionTimeout/4, 500*time.Millisecond),
-		rebalance: config.SessionTimeout / 2, // shorter than a session, or waiting for a dead member would end a leadership
+		rebalance: config.SessionTimeout / 2, // shorter than a session, or waiting for a dead member would end the leads
 	}
 }
 
 func (m *member) close() { m.conns.close() }
 
-// join takes part in the group's next generation and returns whether this member owns the partition in it.
-func (m *member) join(ctx context.Context, owner bool) (bool, error) {
-	if !owner {
-		m.claim = min(m.claim, noClaim)
-	}
-	var owns bool
+// join takes part in the group's next generation and returns the partitions that are this member's in it.
+func (m *member) join(ctx context.Context, s standing) ([]int32, error) {
+	var given []int32
 	passes := func(err error) bool {
 		return errors.Is(err, kafka.MemberIDRequired) || errors.Is(err, kafka.RebalanceInProgress)
 	}
 	err := retry.Do(ctx, retry.Backoff{First: 10 * time.Millisecond, Most: time.Second}, passes, nil, func() error {
-		joined, err := m.joinOnce(ctx)
+		joined, err := m.joinOnce(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -80,22 +70,16 @@ func (m *member) join(ctx context.Context, owner bool) (bool, error) {
 		if code := kafka.Error(joined.ErrorCode); code == kafka.MemberIDRequired {
 			return code // KIP-394: join again with the id just given
 		}
-		if owns, err = m.sync(ctx, joined); err != nil {
+		if given, err = m.sync(ctx, joined); err != nil {
 			return fmt.Errorf("sync: %w", err)
 		}
 		return nil
 	})
-	if err != nil {
-		return false, err
-	}
-	if owns {
-		m.claim = m.generation
-	}
-	return owns, nil
+	return given, err
 }
 
-func (m *member) joinOnce(ctx context.Context) (*joingroup.Response, error) {
-	metadata, err := subscription(m.config.Topic, m.claim, m.config.Name)
+func (m *member) joinOnce(ctx context.Context, s standing) (*joingroup.Response, error) {
+	metadata, err := subscription(m.config.Topic, m.config.Partitions, s)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +90,7 @@ func (m *member) joinOnce(ctx context.Context) (*joingroup.Response, error) {
 		SessionTimeoutMS:   int32(m.config.SessionTimeout.Milliseconds()),
 		RebalanceTimeoutMS: int32(m.rebalance.Milliseconds()),
 		ProtocolType:       protocolType,
-		Protocols:          []joingroup.RequestProtocol{{Name: protocolName, Metadata: metadata}},
+		Protocols:          []joingroup.RequestProtocol{{Name: m.protocol(), Metadata: metadata}},
 	})
 	if err != nil {
 		return nil, err
@@ -118,55 +102,37 @@ func (m *member) joinOnce(ctx context.Context) (*joingroup.Response, error) {
 	return joined, m.refused(joined.ErrorCode)
 }
 
-// sync hands the assignment in, where this member is to make it, and returns whether this member owns the partition.
-func (m *member) sync(ctx context.Context, joined *joingroup.Response) (bool, error) {
+// sync hands the assignment in, where this member is to make it, and returns the partitions that are this member's.
+func (m *member) sync(ctx context.Context, joined *joingroup.Response) ([]int32, error) {
 	req := &syncgroup.Request{
 		GroupID: m.config.GroupID, GenerationID: m.generation, MemberID: m.id,
-		ProtocolType: protocolType, ProtocolName: protocolName,
+		ProtocolType: protocolType, ProtocolName: m.protocol(),
 	}
 	if joined.LeaderID == m.id {
-		owner := assign(joined.Members)
-		for _, other := range joined.Members {
-			a := consumer.Assignment{Version: consumer.MaxVersionSupported}
-			if other.MemberID == owner {
-				a.AssignedPartitions = []consumer.TopicPartition{{Topic: m.config.Topic, Partitions: []int32{0}}}
-			}
-			encoded, err := protocol.Marshal(consumer.MaxVersionSupported, a)
+		candidates := make([]candidate, len(joined.Members))
+		for i, other := range joined.Members {
+			candidates[i] = candidate{other.MemberID, readSubscription(m.protocol(), other.Metadata)}
+		}
+		for i, given := range assign(m.config.Partitions, candidates) {
+			encoded, err := assignment(m.config.Topic, given)
 			if err != nil {
-				return false, err
+				return nil, err
 			}
-			req.Assignments = append(req.Assignments, syncgroup.RequestAssignment{MemberID: other.MemberID, Assignment: encoded})
+			req.Assignments = append(req.Assignments, syncgroup.RequestAssignment{MemberID: candidates[i].id, Assignment: encoded})
 		}
 	}
 	res, err := m.ask(ctx, m.rebalance+m.patience, req)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	synced := res.(*syncgroup.Response)
 	if err := m.refused(synced.ErrorCode); err != nil {
-		return false, err
+		return nil, err
 	}
-	if len(synced.Assignments) == 0 {
-		return false, nil
-	}
-	var mine consumer.Assignment
-	if err := protocol.Unmarshal(synced.Assignments, consumer.MaxVersionSupported, &mine); err != nil {
-		return false, fmt.Errorf("assignment: %w", err)
-	}
-	return len(mine.AssignedPartitions) > 0, nil
+	return readAssignment(synced.Assignments)
 }
 
-// assign chooses the owner: the member with the latest claim, else the first by id. A zombie that claims an older
-// generation than another member has had its turn.
-func assign(members []joingroup.ResponseMember) string {
-	claim := func(m joingroup.ResponseMember) int32 {
-		c, _ := readUserData(m.Metadata)
-		return c
-	}
-	return slices.MinFunc(members, func(a, b joingroup.ResponseMember) int {
-		return cmp.Or(cmp.Compare(claim(b), claim(a)), cmp.Compare(a.MemberID, b.MemberID))
-	}).MemberID
-}
+func (m *member) protocol() string { return protocolFor(m.config.Partitions) }
 
 // beat sends a heartbeat and returns whether the group is rebalancing, so that this member must join again.
 func (m *member) beat(ctx context.Context) (bool, error) {
@@ -198,11 +164,12 @@ func (m *member) leave() {
 	_, _ = m.ask(ctx, m.patience, &leavegroup.Request{
 		GroupID: m.config.GroupID, Members: []leavegroup.RequestMember{{MemberID: m.id}},
 	})
-	m.id, m.claim = "", resigned
+	m.id = ""
 }
 
 // ask sends a request to the group's coordinator. All of them may be sent twice.
 func (m *member) ask(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
+	sent := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if m.coordinator == "" {
@@ -213,6 +180,9 @@ func (m *member) ask(ctx context.Context, timeout time.Duration, req protocol.Me
 		m.coordinator = addr
 	}
 	res, err := m.conns.roundTrip(ctx, m.coordinator, req)
+	if err == nil && time.Since(sent) > timeout {
+		err = errLate
+	}
 	if err != nil {
 		m.coordinator = ""
 	}
@@ -223,13 +193,15 @@ func (m *member) ask(ctx context.Context, timeout time.Duration, req protocol.Me
 func (m *member) refused(code int16) error {
 	switch kafka.Error(code) {
 	case 0:
+		m.heard()
 		return nil
 	case kafka.RebalanceInProgress:
+		m.heard()
 		return kafka.RebalanceInProgress
 	case kafka.NotCoordinatorForGroup, kafka.GroupCoordinatorNotAvailable:
 		m.coordinator = ""
 	case kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.FencedInstanceID:
-		m.id, m.claim = "", noClaim
+		m.id = ""
 		return fmt.Errorf("%w: %w", errEvicted, kafka.Error(code))
 	}
 	return codeError(kafka.Error(code), "Read", "group "+m.config.GroupID)

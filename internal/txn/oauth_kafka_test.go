@@ -42,7 +42,7 @@ func testSessionsEndUnseen(t *testing.T, c *Cluster, brokers []string, issuer *k
 	election := c.NewElection(ElectionConfig{GroupID: "tokens", Topic: topicLog, SessionTimeout: 6 * time.Second})
 	elected := make(chan error, 1)
 	go func() { // ends with ctx
-		elected <- election.Run(ctx, func(ctx context.Context) error { leads.Add(1); <-ctx.Done(); return context.Cause(ctx) })
+		elected <- election.Run(ctx, func(ctx context.Context, _ int32) error { leads.Add(1); <-ctx.Done(); return context.Cause(ctx) })
 	}()
 	read := make(chan error, 1)
 	var records atomic.Int32
@@ -112,15 +112,15 @@ func commitSlowly(t *testing.T, p *Producer, pause time.Duration) {
 // testLongPollOutlivesItsSession: a second member waits for a first one that does not come,
 // longer than its session lasts. The answer still comes on that connection.
 func testLongPollOutlivesItsSession(t *testing.T, c *Cluster) {
-	config := ElectionConfig{GroupID: "long-poll", Topic: topicLog, SessionTimeout: 5 * tokenLife / 2}
+	config := ElectionConfig{GroupID: "long-poll", Partitions: 1, Topic: topicLog, SessionTimeout: 5 * tokenLife / 2}
 	first, second := newMember(c, config), newMember(c, config)
 	defer first.close()
 	defer second.close()
-	if owns, err := first.join(within(t, 30*time.Second), false); err != nil || !owns {
-		t.Fatalf("the first member: %t, %v", owns, err)
+	if owns, err := first.join(within(t, 30*time.Second), standing{}); err != nil || len(owns) != 1 {
+		t.Fatalf("the first member: %v, %v", owns, err)
 	}
 	began := time.Now()
-	if _, err := second.join(within(t, 60*time.Second), false); err != nil {
+	if _, err := second.join(within(t, 60*time.Second), standing{}); err != nil {
 		t.Fatalf("after %v: %v", time.Since(began), err)
 	}
 	if waited := time.Since(began); waited < tokenLife {

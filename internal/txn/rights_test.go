@@ -136,7 +136,7 @@ func testQuestionsDisturbNobody(t *testing.T, brokers []string) {
 	running, stop := context.WithCancel(ctx)
 	terms, leading, ended := 0, make(chan struct{}, 9), make(chan error, 1)
 	go func() { // ends with running
-		ended <- e.Run(running, func(ctx context.Context) error {
+		ended <- e.Run(running, func(ctx context.Context, _ int32) error {
 			terms++
 			leading <- struct{}{}
 			<-ctx.Done()
