@@ -27,7 +27,9 @@ import (
 type Config struct {
 	Genesys Genesys `group:"Genesys Cloud"`
 	// Names this organisation in record keys, ids, metrics: 1 to 63 of a-z, 0-9 and "-".
-	Org      string   `env:"ORG_NAME,default=default" is:"org" group:"Genesys Cloud"`
+	Org string `env:"ORG_NAME,default=default" is:"org" group:"Genesys Cloud"`
+	// A YAML file of many organisations that this deployment reads (docs/organisations.md). What is set here of GENESYS_…, POLL_…, SWEEP_AGES and BACKFILL_… is then the default of all of them.
+	OrgsFile string   `env:"ORGS_FILE" unset:"one organisation, ORG_NAME" example:"/etc/genesys-audit/orgs.yaml" group:"Genesys Cloud"`
 	Poll     Poll     `group:"Reading"`
 	Kafka    Kafka    `group:"Kafka"`
 	Registry Registry `group:"Schema registry"`
@@ -106,16 +108,18 @@ type Kafka struct {
 	TopicChanges string `env:"KAFKA_TOPIC_CHANGES,default=genesys.audit.changes" is:"topic"`
 	// The topic of events, byte for byte as the API sent them.
 	TopicRaw string `env:"KAFKA_TOPIC_RAW,default=genesys.audit.raw" is:"topic"`
-	// The compacted topic of one partition that remembers what was read.
+	// The compacted topic that remembers what was read. It has one partition, with ORGS_FILE several.
 	TopicOffsets string `env:"KAFKA_TOPIC_OFFSETS,default=genesys.audit.offsets" is:"topic"`
 	// Whether topics that do not exist are created.
 	CreateTopics bool `env:"KAFKA_CREATE_TOPICS,default=true"`
-	// The partitions of topics that are created. The offsets topic always has one.
+	// The partitions of topics that are created. The offsets topic has one, or those of KAFKA_OFFSETS_PARTITIONS.
 	Partitions int32 `env:"KAFKA_PARTITIONS,default=3" min:"1" max:"10000"`
+	// With ORGS_FILE: the partitions of the offsets topic, over which the organisations and so the replicas are spread. It cannot change later.
+	OffsetsPartitions int32 `env:"KAFKA_OFFSETS_PARTITIONS,default=12" min:"1" max:"10000"`
 	// The replication factor of topics that are created. Without it they have 3 replicas (and min.insync.replicas=2) where there are three brokers or more.
 	ReplicationFactor int16 `env:"KAFKA_REPLICATION_FACTOR" min:"0" max:"100" unset:"the broker's" example:"3"`
-	// The replicas of one connector share it; one is active, the others stand by. It is also the transactional id. Organisations may share all topics, each with its own group.
-	Group string `env:"KAFKA_GROUP_ID" is:"group" unset:"genesys-audit-ORG_NAME" example:"genesys-audit-default"`
+	// The replicas of one connector share it; one is active, the others stand by. It is also the transactional id; with ORGS_FILE each organisation has one of its own, the group, `/` and its name. Deployments may share all topics, each with its own group.
+	Group string `env:"KAFKA_GROUP_ID" is:"group" unset:"genesys-audit-ORG_NAME (with ORGS_FILE: genesys-audit)" example:"genesys-audit-default"`
 	// The time after which a dead active replica is replaced.
 	SessionTimeout time.Duration `env:"KAFKA_SESSION_TIMEOUT,default=10s" min:"1s" max:"30m"`
 	// The compression of record batches.
@@ -235,12 +239,23 @@ type Log struct {
 	Format string `env:"LOG_FORMAT" oneof:"json,console" unset:"json (console on a terminal)"`
 }
 
-// GroupID is the consumer group of the replicas, and their transactional id.
+// GroupID is the consumer group of the replicas.
 func (c Config) GroupID() string {
-	if c.Kafka.Group != "" {
+	switch {
+	case c.Kafka.Group != "":
 		return c.Kafka.Group
+	case c.OrgsFile != "":
+		return "genesys-audit"
 	}
 	return "genesys-audit-" + c.Org
+}
+
+// TransactionalID is that of the organisation.
+func (c Config) TransactionalID() string {
+	if c.OrgsFile != "" {
+		return c.GroupID() + "/" + c.Org
+	}
+	return c.GroupID()
 }
 
 // Hosts are the addresses of the API and of the login.

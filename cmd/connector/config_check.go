@@ -46,15 +46,34 @@ func (r *reader) readFilesOf(v reflect.Value) {
 
 // checker finds what is wrong between variables, each of which is right.
 type checker struct {
-	cfg    *Config
-	reader *reader
+	cfg           *Config
+	reader        *reader
+	secretsByFile bool // a secret can be given by NAME_FILE only
 }
 
 func (c *checker) check() {
-	c.checkGenesys()
-	c.checkPoll()
+	c.checkScope()
+	if c.cfg.OrgsFile == "" {
+		c.checkOrganisation()
+	}
 	c.checkKafka()
 	c.checkRegistry()
+}
+
+// checkScope is about one organisation or many.
+func (c *checker) checkScope() {
+	switch set := c.reader.set; {
+	case c.cfg.OrgsFile != "" && set("ORG_NAME") && !c.reader.wrong("ORG_NAME"):
+		c.reader.add("ORG_NAME", "both it and ORGS_FILE are set; expected ORG_NAME for one organisation, or ORGS_FILE, which names each of many")
+	case c.cfg.OrgsFile == "" && set("KAFKA_OFFSETS_PARTITIONS"):
+		c.warn("KAFKA_OFFSETS_PARTITIONS has no effect without ORGS_FILE: the offsets topic has one partition")
+	}
+}
+
+// checkOrganisation is about the settings of one organisation.
+func (c *checker) checkOrganisation() {
+	c.checkGenesys()
+	c.checkPoll()
 }
 
 // checkKafka is about what a command needs that looks at Kafka alone.
@@ -67,11 +86,16 @@ func (c *checker) checkKafka() {
 
 // need notes a variable that must be set and is not.
 func (c *checker) need(name, expected string) {
-	if c.reader.set(name) {
+	if c.reader.set(name) || c.reader.wrong(name) || c.reader.wrong(name+"_FILE") {
 		return // wrong ones were named already
 	}
+	v := variablesByName()[name]
+	if c.secretsByFile && v.Secret && !v.identifier() {
+		c.reader.add(name+"_FILE", "is not set; expected the path of a file with %s", expected)
+		return
+	}
 	text := "is not set; expected " + expected
-	if v := variablesByName()[name]; v.Example != "" {
+	if v.Example != "" {
 		text += ", for example " + v.Example
 	} else if v.Secret {
 		text += ", here or in a file that " + name + "_FILE names"

@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 		Kafka: Kafka{
 			Brokers:      []string{"kafka-1:9092", "kafka-2:9092"},
 			TopicChanges: "genesys.audit.changes", TopicRaw: "genesys.audit.raw", TopicOffsets: "genesys.audit.offsets",
-			CreateTopics: true, Partitions: 3, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, MaxMessageBytes: 8388608, RecordTime: "publish",
+			CreateTopics: true, Partitions: 3, OffsetsPartitions: 12, SessionTimeout: 10 * time.Second, Compression: txn.LZ4, MaxMessageBytes: 8388608, RecordTime: "publish",
 		},
 		Registry: Registry{AutoRegister: true},
 		Evidence: Evidence{Enabled: true, Topic: "genesys.audit.evidence", TSAInterval: day},
@@ -194,7 +194,7 @@ func complaints(t *testing.T, settings []string) (lines []string) {
 
 // TestEveryVariableIsWrongInOneGo sets everything to what it cannot be.
 func TestEveryVariableIsWrongInOneGo(t *testing.T) {
-	anything := map[string]bool{"GENESYS_OAUTH_SCOPE": true}
+	anything := map[string]bool{"GENESYS_OAUTH_SCOPE": true, "ORGS_FILE": true}
 	env := map[string]string{"KAFKA_TLS": "true"}
 	for _, v := range Variables() {
 		switch {

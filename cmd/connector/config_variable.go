@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -22,12 +23,14 @@ type Variable struct {
 	min, max string
 	format   string
 	kind     reflect.Type
-	index    int // in Config's order
+	tag      reflect.StructTag
+	path     []int // to its field in Config
+	index    int   // in Config's order
 }
 
 // Variables are all variables, in Config's order.
 var Variables = sync.OnceValue(func() []Variable {
-	return appendVariables(nil, reflect.TypeFor[Config](), "")
+	return appendVariables(nil, reflect.TypeFor[Config](), nil, "")
 })
 
 var variablesByName = sync.OnceValue(func() map[string]Variable {
@@ -46,13 +49,14 @@ func variableOf(name string) Variable {
 	return variablesByName()[strings.TrimSuffix(name, "_FILE")]
 }
 
-func appendVariables(all []Variable, t reflect.Type, group string) []Variable {
+func appendVariables(all []Variable, t reflect.Type, path []int, group string) []Variable {
 	for f := range t.Fields() {
+		path := slices.Concat(path, f.Index)
 		name, options, _ := strings.Cut(f.Tag.Get("env"), ",")
 		group := cmp.Or(f.Tag.Get("group"), group)
 		if name == "" {
 			if f.Type.Kind() == reflect.Struct {
-				all = appendVariables(all, f.Type, group)
+				all = appendVariables(all, f.Type, path, group)
 			}
 			continue
 		}
@@ -61,7 +65,7 @@ func appendVariables(all []Variable, t reflect.Type, group string) []Variable {
 			Default: strings.TrimPrefix(options, "default="), Unset: f.Tag.Get("unset"), Example: f.Tag.Get("example"),
 			Secret: f.Type == reflect.TypeFor[Secret](),
 			min:    f.Tag.Get("min"), max: f.Tag.Get("max"), format: f.Tag.Get("is"),
-			kind: f.Type, index: len(all),
+			kind: f.Type, tag: f.Tag, path: path, index: len(all),
 		}
 		if list := f.Tag.Get("oneof"); list != "" {
 			v.OneOf = strings.Split(list, ",")

@@ -117,3 +117,14 @@ func (s Secret) Format(f fmt.State, verb rune) {
 
 // MarshalText hides the text from encoders, that of JSON (and so zap's) among them.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Equal reports whether both are read from the same file, or are the same text.
+func (s Secret) Equal(other Secret) bool {
+	if s.source == nil || other.source == nil || s.source == other.source {
+		return s.source == other.source
+	}
+	if s.source.path != "" || other.source.path != "" {
+		return s.source.path == other.source.path
+	}
+	return s.source.text == other.source.text // which does not change
+}
