@@ -124,7 +124,7 @@ func TestScreens(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := browser(t)
-	for name, state := range states {
+	for name, state := range fixtures {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(New(fixed(state()), zaptest.NewLogger(t)).Handler())
 			defer server.Close()
