@@ -107,8 +107,8 @@ func TestOverviewIsWorstFirst(t *testing.T) {
 	_, page := get(t, fleetHandler(t, mixed()), "GET", "/")
 	got := names(page)
 	want := []string{
-		"org-00004", "org-00002", "org-00012", "org-00003", "org-00005", "org-00006", "org-00010", "org-00007", "org-00008", "org-00009",
-		"org-00000", "org-00001", "org-00011", "org-00013",
+		"org-00004", "org-00002", "org-00012", "org-00011", "org-00003", "org-00005", "org-00006", "org-00010", "org-00007", "org-00008", "org-00009",
+		"org-00000", "org-00001", "org-00013",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -142,15 +142,17 @@ func TestOverviewHeadlineRanks(t *testing.T) {
 	drop(stateFailing)
 	check("2 of 13 organisations are with gaps", warn)
 	drop(stateGaps)
-	check("1 of 11 organisations is behind", warn)
+	check("1 of 11 organisations is with events missing", warn)
+	drop(stateMissing)
+	check("1 of 10 organisations is behind", warn)
 	drop(stateBehind)
 	check("Running, with trouble", warn)
 	f.whole.OrgsFileError = ""
-	check("1 of 10 organisations is with a warning", warn)
+	check("1 of 9 organisations is with a warning", warn)
 	drop(stateWarning)
-	check("1 of 9 organisations is without any event", warn)
+	check("1 of 8 organisations is without any event", warn)
 	drop(stateSilent)
-	check("1 of 8 organisations is starting", idle)
+	check("1 of 7 organisations is starting", idle)
 	drop(stateStarting)
 	check("Up to date, filling in history", busy)
 	drop(stateFilling)

@@ -42,7 +42,7 @@ func (f *Fleet) troubles() []Failure {
 	s := Snapshot{Failures: slices.Clone(f.Failures)}
 	list := s.lasting()
 	if f.OrgsFileError != "" {
-		wrong := Failure{Kind: health.Other, What: "ORGS_FILE cannot be used as it is; the last good one stays in force", Err: f.OrgsFileError}
+		wrong := Failure{Kind: health.Other, What: "ORGS_FILE cannot be used; the last good one counts", Err: f.OrgsFileError}
 		list = slices.Insert(list, 0, wrong)
 	}
 	return list
@@ -62,6 +62,8 @@ func judgeFleet(f *Fleet, t *fleetTotals) verdict {
 		return verdict{bad, n(stateFailing) + " failing", fmt.Sprintf("%s: %s", t.worst.Org, shown(t.worst.LastError, maxValue))}
 	case t.states[stateGaps] > 0:
 		return verdict{warn, n(stateGaps) + " with gaps", "Some older time is missing there. The page of each tells the reasons; what the API still holds is tried again by itself."}
+	case t.states[stateMissing] > 0:
+		return verdict{warn, n(stateMissing) + " with events missing", "connector verify found them missing. connector verify --repair has them published."}
 	case t.states[stateBehind] > 0:
 		level := warn
 		if t.furthest.Lag >= lagBad {
@@ -98,7 +100,7 @@ func some(n, all int) string {
 
 func (t *fleetTotals) answers(f *Fleet) []answer {
 	look := answer{Question: "Does one need a look?", Level: good, Answer: "No", Note: "of " + count(t.all, "organisation")}
-	if n := t.states[stateFailing] + t.states[stateGaps] + t.states[stateBehind] + t.states[stateWarning] + t.states[stateSilent]; n > 0 {
+	if n := t.states[stateFailing] + t.states[stateGaps] + t.states[stateMissing] + t.states[stateBehind] + t.states[stateWarning] + t.states[stateSilent]; n > 0 {
 		look.Level, look.Answer, look.Note = warn, "Yes, "+number(uint64(n)), "the first is "+t.worst.Org
 		if t.states[stateFailing] > 0 {
 			look.Level = bad

@@ -24,6 +24,7 @@ const (
 	anyState state = iota
 	stateFailing
 	stateGaps
+	stateMissing // says the last verification
 	stateBehind
 	stateWarning
 	stateSilent // no event was ever seen
@@ -41,6 +42,7 @@ var states = [...]struct {
 }{
 	anyState:     {"", idle, "all"},
 	stateFailing: {"failing", bad, "failing"}, stateGaps: {"gaps", warn, "with gaps"}, stateBehind: {"behind", warn, "behind"},
+	stateMissing: {"missing", warn, "with events missing"},
 	stateWarning: {"warning", warn, "with a warning"}, stateSilent: {"silent", warn, "without any event"},
 	stateStarting: {"starting", idle, "starting"}, stateFilling: {"filling", busy, "filling in history"},
 	stateElsewhere: {"elsewhere", idle, "on another replica"}, stateFine: {"fine", good, "up to date"},
@@ -69,6 +71,8 @@ func (o *Summary) state() state {
 		return stateStarting
 	case o.Gaps > 0:
 		return stateGaps
+	case o.LastVerified != nil && o.LastVerified.Missing > 0:
+		return stateMissing
 	case o.Lag >= lagWarns:
 		return stateBehind
 	case o.LastError != "":
@@ -155,13 +159,14 @@ type stateLink struct {
 
 // summaryRow is one organisation as a person reads it.
 type summaryRow struct {
-	Org, State, Error     string
-	Level                 level
-	Spark, Events         string
-	Lag, Gaps             string
-	Newest, NewestAt      string
-	Verified, VerifiedAt  string
-	Replica, Role, Wanted string
+	Org, State, Error    string
+	Level                level
+	Spark, Events        string
+	Lag, Gaps            string
+	Newest, NewestAt     string
+	Verified, VerifiedAt string
+	Replica, Role        string
+	HasGaps              bool
 }
 
 type memberRow struct {
@@ -239,10 +244,7 @@ func newSummaryRow(o ranked, now time.Time) summaryRow {
 		row.Lag, row.Gaps, row.Newest, row.Verified = human(o.Lag), "none", "never", "never"
 		row.Spark, row.Events = spark(o.Hourly[:]), number(sum(o.Hourly[:]))
 		if o.Gaps > 0 {
-			row.Gaps = number(uint64(o.Gaps))
-		}
-		if o.Wanted > 0 {
-			row.Wanted = human(o.Wanted)
+			row.Gaps, row.HasGaps = number(uint64(o.Gaps)), true
 		}
 	}
 	if !o.NewestEvent.IsZero() {

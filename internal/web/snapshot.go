@@ -63,6 +63,14 @@ func (s *Snapshot) unseen() bool {
 	return s.Role == Active && s.NewestEvent.IsZero() && s.Log.Size == 0 && s.Events.Published == 0
 }
 
+// missing is how many events the last verification left missing.
+func (s *Snapshot) missing() int {
+	if s.LastVerified == nil {
+		return 0
+	}
+	return s.LastVerified.Missing
+}
+
 // Replica is one process of the consumer group.
 type Replica struct {
 	Name   string

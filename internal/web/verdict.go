@@ -113,6 +113,9 @@ func judge(s *Snapshot, t sums) verdict {
 			v.Level = bad
 		}
 		return v
+	case s.missing() > 0:
+		return verdict{warn, "Events are missing", fmt.Sprintf("connector verify found %s missing, %s. connector verify --repair has them published.",
+			count(s.missing(), "event"), ago(s.LastVerified.At, s.Now))}
 	case t.lag >= lagBad:
 		return verdict{bad, "Far behind", t.behind()}
 	case t.lag >= lagWarns:
@@ -191,6 +194,8 @@ func complete(s *Snapshot, t sums) answer {
 		a.Level, a.Answer, a.Note = warn, "Nobody can tell", "no event was ever seen"
 	case t.gaps > 0:
 		a.Level, a.Answer, a.Note = warn, "No, "+count(t.gaps, "gap"), human(t.gapTime)+"; the reasons are below"
+	case s.missing() > 0:
+		a.Level, a.Answer, a.Note = warn, "No", "connector verify found "+count(s.missing(), "event")+" missing"
 	case t.wanted > 0:
 		a.Level, a.Answer, a.Note = busy, "Not yet", fmt.Sprintf("%s left in %s", human(t.wanted), count(t.unfinished, "stream"))
 	}

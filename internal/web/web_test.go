@@ -150,6 +150,18 @@ func TestSilenceIsNotCompleteness(t *testing.T) {
 	}
 }
 
+// What connector verify found missing is missing, whatever the ledgers say.
+func TestMissingIsSaid(t *testing.T) {
+	s := healthy()
+	s.LastVerified = &Verification{At: before(day), From: before(9 * day), To: before(day), Missing: 12, Repaired: 2}
+	_, page := get(t, handler(t, s), "GET", "/")
+	for _, want := range []string{`<body class="warn">`, "Events are missing", "found 12 events missing, 24 h ago", "12 missing, 2 repaired"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}
+
 func TestProbes(t *testing.T) {
 	for name, c := range map[string]struct {
 		state Snapshot
