@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -124,7 +125,7 @@ func TestScreens(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := browser(t)
-	for name, state := range states {
+	for name, state := range fixtures {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(New(fixed(state()), zaptest.NewLogger(t)).Handler())
 			defer server.Close()
@@ -134,6 +135,50 @@ func TestScreens(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestOverviewScreens shows the overview, and the page of one of many.
+func TestOverviewScreens(t *testing.T) {
+	folder := cmp.Or(os.Getenv("WEB_SCREENSHOTS"), t.TempDir())
+	ctx := browser(t)
+	for name, fleet := range fleets {
+		server := httptest.NewServer(fleetHandler(t, fleet()))
+		defer server.Close()
+		for _, screen := range screens {
+			t.Run(name+"/"+screen.name, func(t *testing.T) {
+				look(t, ctx, server.URL+"/", screen, filepath.Join(folder, "fleet-"+name+"-"+screen.name+".png"))
+			})
+		}
+		if name == "mixed" {
+			look(t, ctx, server.URL+"/org/org-00001", screens[0], filepath.Join(folder, "fleet-one.png"))
+		}
+	}
+}
+
+// TestOverviewFilterWithoutScript types into the box and sends it, in a browser that runs no script.
+func TestOverviewFilterWithoutScript(t *testing.T) {
+	server := httptest.NewServer(fleetHandler(t, mixed()))
+	defer server.Close()
+	ctx := browser(t)
+	said := watch(t, ctx)
+	call(t, ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	must(t, ctx, chromedp.Navigate(server.URL+"/?state=elsewhere"))
+	must(t, ctx, chromedp.SendKeys("#q", "00009\r"))
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		page := must(t, ctx, chromedp.OuterHTML("html"))
+		if got := names(page); len(got) == 1 && got[0] == "org-00009" {
+			break
+		}
+		if time.Now().After(deadline) {
+			texts, requests := said.all()
+			t.Fatalf("the filter shows %v; the browser says %q, asked for %q", names(page), texts, requests)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if _, requests := said.all(); !slices.Contains(requests, server.URL+"/?q=00009&state=elsewhere") {
+		t.Errorf("it asked for %q", requests)
 	}
 }
 

@@ -17,8 +17,12 @@ import (
 	"genesys-audit-connector/internal/health"
 )
 
-// maxLabelValues is the most series that names from the API may make; the rest are counted as "other".
-const maxLabelValues = 200
+// maxLabelValues is the most series that names from the API may make, a metric; the rest
+// are counted as "other". With many organisations it is few, for each of them.
+const (
+	maxLabelValues   = 200
+	fleetLabelValues = 20
+)
 
 // A family is one metric: its description, and what it is at the moment.
 type family struct {
@@ -80,7 +84,11 @@ var (
 	transactions = counter("transactions_total", "Kafka transactions by result; unknown: the answer did not tell, and start-up found out.", "result")
 	retries      = counter("transaction_retries_total", "Requests of the transaction protocol that were sent again.")
 	quotaWaits   = counter("kafka_throttled_seconds_total", "Time for which a producer quota of the brokers wanted nothing to be sent.")
-	duration     = newFamily(0, "transaction_duration_seconds", "How long committed transactions took, from begin to the answer.")
+	newestEvent  = gauge("newest_event_timestamp_seconds", "The newest event's own time, over all processes; absent where no event was ever published, and where the organisation is not run here.")
+	lastVerified = gauge("last_verified_timestamp_seconds", "When connector verify last ended; absent for never, and where the organisation is not run here.")
+	stillMissing = gauge("verified_missing_events", "Events that connector verify left missing; absent as the time is.")
+
+	duration = newFamily(0, "transaction_duration_seconds", "How long committed transactions took, from begin to the answer.")
 )
 
 var families = []family{
@@ -90,12 +98,13 @@ var families = []family{
 	requests, throttled, quotaLimit, quotaWindow, quotaUsed, quotaRemaining, quotaReserve,
 	familyLimit, familyUsed, familyLeft, lead,
 	transactions, retries, quotaWaits, duration,
+	newestEvent, lastVerified, stillMissing,
 }
 
 // metrics serves our metrics and those of the Go runtime and the process, from a registry of our own.
-func (s *Server) metrics() http.Handler {
+func (s *Server) metrics(ours prometheus.Collector) http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collector{s.source}, collectors.NewGoCollector(),
+	reg.MustRegister(ours, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	errorLog, _ := zap.NewStdLogAt(s.log, zap.ErrorLevel) // the level is a known one: no error
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: errorLog, MaxRequestsInFlight: 4, Timeout: writeTimeout / 2})
@@ -114,10 +123,11 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	snap := c.source.Snapshot()
-	e := emitter{ch, snap.Org}
+	e := emitter{ch, snap.Org, maxLabelValues}
 	e.process(&snap)
 	for i := range snap.Streams {
-		e.stream(&snap.Streams[i])
+		figures := snap.Streams[i].figures()
+		e.stream(&figures)
 	}
 	e.events(&snap)
 	e.requests(&snap)
@@ -126,8 +136,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 
 // emitter sends metrics of one organisation.
 type emitter struct {
-	ch  chan<- prometheus.Metric
-	org string
+	ch   chan<- prometheus.Metric
+	org  string
+	most int // series that names from the API may make, a metric
 }
 
 func (e emitter) put(f family, value float64, labels ...string) {
@@ -177,25 +188,21 @@ func (e emitter) process(s *Snapshot) {
 	}
 }
 
-func (e emitter) stream(s *Stream) {
-	e.put(lag, s.Lag.Seconds(), s.Name)
-	e.put(lastPoll, unix(s.LastPoll), s.Name)
-	e.put(covered, s.Covered.Length().Seconds(), s.Name)
-	e.put(wanted, s.Wanted.Length().Seconds(), s.Name)
-	if !s.Edge.IsZero() {
-		e.put(edge, unix(s.Edge), s.Name)
+func (e emitter) stream(s *streamFigures) {
+	e.put(lag, s.lag.Seconds(), s.name)
+	e.put(lastPoll, unix(s.lastPoll), s.name)
+	e.put(covered, s.covered.Seconds(), s.name)
+	e.put(wanted, s.wanted.Seconds(), s.name)
+	if !s.edge.IsZero() {
+		e.put(edge, unix(s.edge), s.name)
 	}
-	e.put(gaps, float64(len(s.Gaps)), s.Name)
-	var missing time.Duration
-	for _, g := range s.Gaps {
-		missing += g.Length()
+	e.put(gaps, float64(s.gaps), s.name)
+	e.put(gapTime, s.gapTime.Seconds(), s.name)
+	for _, w := range s.sweeps {
+		e.put(sweptUntil, unix(w.Until), s.name, spell(w.Age))
 	}
-	e.put(gapTime, missing.Seconds(), s.Name)
-	for _, w := range s.Sweeps {
-		e.put(sweptUntil, unix(w.Until), s.Name, spell(w.Age))
-	}
-	e.put(duplicates, float64(s.Duplicates), s.Name)
-	e.histogram(lateness, s.Lateness, s.Name)
+	e.put(duplicates, float64(s.duplicates), s.name)
+	e.histogram(lateness, s.lateness, s.name)
 }
 
 func (e emitter) events(s *Snapshot) {
@@ -203,20 +210,23 @@ func (e emitter) events(s *Snapshot) {
 	e.put(changesMade, float64(s.Events.Changes))
 	e.put(eventErrors, float64(s.Events.Errors))
 	e.put(remembered, float64(s.IDs))
-	for _, t := range commonest(s.Unmapped, maxLabelValues) {
+	for _, t := range commonest(s.Unmapped, e.most) {
 		e.put(unmapped, float64(t.count), t.name)
+	}
+	if s.Role != Active {
+		return // what a standby knows of these may be old
+	}
+	if !s.NewestEvent.IsZero() {
+		e.put(newestEvent, unix(s.NewestEvent))
+	}
+	if v := s.LastVerified; v != nil {
+		e.put(lastVerified, unix(v.At))
+		e.put(stillMissing, float64(v.Missing))
 	}
 }
 
 func (e emitter) requests(s *Snapshot) {
-	type key struct{ kind, status string }
-	sums := make(map[key]uint64) // one series each, whatever the list repeats
-	for _, r := range s.Requests {
-		sums[key{r.Purpose, r.Status}] += r.Count
-	}
-	for k, n := range sums {
-		e.put(requests, float64(n), k.kind, k.status)
-	}
+	e.answers(s.Requests)
 	e.put(throttled, s.Rate.Throttled.Seconds())
 	e.put(quotaLimit, float64(s.Rate.Limit))
 	e.put(quotaWindow, s.Rate.Window.Seconds())
@@ -232,6 +242,24 @@ func (e emitter) requests(s *Snapshot) {
 	}
 	for dialect, h := range s.Leads {
 		e.histogram(lead, h, dialect)
+	}
+}
+
+// answers sends one series for each purpose and status, whatever the list repeats.
+func (e emitter) answers(list []Requests) {
+	type key struct{ kind, status string }
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b Requests) int { return cmp.Compare(b.Count, a.Count) })
+	sums := make(map[key]uint64)
+	for _, r := range list {
+		k := key{r.Purpose, r.Status}
+		if _, known := sums[k]; !known && len(sums) >= e.most-1 {
+			k = key{"other", "other"}
+		}
+		sums[k] += r.Count
+	}
+	for k, n := range sums {
+		e.put(requests, float64(n), k.kind, k.status)
 	}
 }
 

@@ -23,7 +23,7 @@ func registry(t *testing.T, s Snapshot) *prometheus.Registry {
 
 // Prometheus' own linter has nothing to say, and a pedantic registry takes every state.
 func TestMetricsLint(t *testing.T) {
-	for name, state := range states {
+	for name, state := range fixtures {
 		problems, err := testutil.GatherAndLint(registry(t, state()))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

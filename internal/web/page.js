@@ -7,7 +7,7 @@
   async function refresh() {
     if (document.hidden || selecting()) return;
     try {
-      const answer = await fetch(location.pathname, {cache: "no-store", signal: AbortSignal.timeout(10000)});
+      const answer = await fetch(location.pathname + location.search, {cache: "no-store", signal: AbortSignal.timeout(10000)});
       if (!answer.ok) throw new Error("status " + answer.status);
       const next = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const section of next.querySelectorAll("[data-live]")) {

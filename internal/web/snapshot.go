@@ -45,6 +45,10 @@ type Snapshot struct {
 	Events       Events
 	Transactions Transactions
 	Log          Log
+	// NewestEvent is the newest event's own time, over all processes; zero where no event
+	// is known of.
+	NewestEvent  time.Time
+	LastVerified *Verification // nil for never
 	Requests     []Requests
 	IDs          int               // remembered now
 	Unmapped     map[string]uint64 // events by entity type, for types without a mapping
@@ -52,6 +56,19 @@ type Snapshot struct {
 	// Recent returns the newest changes published, newest first. It has to decode them,
 	// which only the page needs. It is nil where there are none.
 	Recent func() []audit.Change
+}
+
+// unseen reports whether the replica reads and has never seen an event, in any process.
+func (s *Snapshot) unseen() bool {
+	return s.Role == Active && s.NewestEvent.IsZero() && s.Log.Size == 0 && s.Events.Published == 0
+}
+
+// missing is how many events the last verification left missing.
+func (s *Snapshot) missing() int {
+	if s.LastVerified == nil {
+		return 0
+	}
+	return s.LastVerified.Missing
 }
 
 // Replica is one process of the consumer group.
@@ -137,6 +154,14 @@ type Log struct {
 	Root       []byte
 	Signed     bool
 	Checkpoint string // as it was published
+}
+
+// Verification is what the last "connector verify" found.
+type Verification struct {
+	At       time.Time // when it ended
+	From, To time.Time // what was compared
+	Missing  int       // events that it left missing
+	Repaired int       // events that it had published
 }
 
 // Transactions are totals, and how long the committed ones took.

@@ -51,6 +51,8 @@ func healthy() Snapshot {
 	}}
 	s.Rate = Rate{Limit: 100, Window: 10 * time.Second, Ours: 12, Others: 21, Remaining: 67, Reserve: 10, Share: 0.7, Throttled: 734 * time.Second}
 	s.Events = Events{Published: 67655, Changes: 181204, Errors: 12}
+	s.NewestEvent = before(7 * time.Second)
+	s.LastVerified = &Verification{At: before(12 * hour), From: before(43 * day), To: before(12*hour + 4*time.Minute), Repaired: 3}
 	s.Log = Log{Size: 67655, Root: make([]byte, 32), Signed: true, Checkpoint: "genesys-audit-connector/acme\n67655\n"}
 	s.Transactions = Transactions{Committed: 51877, Aborted: 2, Unknown: 1, Retries: 17, Duration: Histogram{
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}, []uint64{120, 22110, 27003, 2400, 190, 40, 10, 3, 1, 0, 0, 0}, 702.5,
@@ -156,6 +158,15 @@ func standby() Snapshot {
 	return s
 }
 
+// silent reads and has never seen an event.
+func silent() Snapshot {
+	s := healthy()
+	s.NewestEvent, s.LastVerified, s.Log, s.Events, s.Recent = time.Time{}, nil, Log{}, Events{}, nil
+	s.Started, s.Unmapped, s.Failures, s.IDs = before(hour), nil, nil, 0
+	s.Streams[0].Duplicates, s.Streams[0].Lateness.Counts = 0, nil
+	return s
+}
+
 // services is an organisation read one stream a service.
 func services() Snapshot {
 	s := healthy()
@@ -207,8 +218,8 @@ func hostile() Snapshot {
 	return s
 }
 
-// states are the fixtures by name; each is a screen that an operator may see.
-var states = map[string]func() Snapshot{
+// fixtures are the fixtures by name; each is a screen that an operator may see.
+var fixtures = map[string]func() Snapshot{
 	"starting": starting, "healthy": healthy, "filling": filling, "troubled": troubled,
-	"standby": standby, "services": services, "hostile": hostile,
+	"standby": standby, "services": services, "silent": silent, "hostile": hostile,
 }

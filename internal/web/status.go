@@ -14,15 +14,27 @@ import (
 
 // Status is the document at /api/status. Others rely on its names.
 type Status struct {
-	Org       string         `json:"org"`
-	Role      Role           `json:"role"`
-	API       string         `json:"api"`
-	Version   string         `json:"version"`
-	Streams   []StreamStatus `json:"streams"`
-	Rate      RateStatus     `json:"rate"`
-	Events    EventsStatus   `json:"events"`
-	Log       *LogStatus     `json:"log"`
-	LastError *string        `json:"lastError"`
+	Org     string         `json:"org"`
+	Role    Role           `json:"role"`
+	API     string         `json:"api"`
+	Version string         `json:"version"`
+	Streams []StreamStatus `json:"streams"`
+	Rate    RateStatus     `json:"rate"`
+	Events  EventsStatus   `json:"events"`
+	// NewestEvent is null where no event was ever published, or none is known of here.
+	NewestEvent  *Instant            `json:"newestEvent"`
+	LastVerified *VerificationStatus `json:"lastVerified"`
+	Log          *LogStatus          `json:"log"`
+	LastError    *string             `json:"lastError"`
+}
+
+// VerificationStatus is Status.LastVerified: null where "connector verify" never ended.
+type VerificationStatus struct {
+	At       Instant `json:"at"`
+	From     Instant `json:"from"`
+	To       Instant `json:"to"`
+	Missing  int     `json:"missing"`
+	Repaired int     `json:"repaired"`
 }
 
 // LogStatus is Status.Log: null where there is no evidence log, or nothing in it.
@@ -107,12 +119,12 @@ func (s *Snapshot) Status() Status {
 	for i := range s.Streams {
 		doc.Streams[i] = s.Streams[i].status()
 	}
+	doc.NewestEvent, doc.LastVerified = instant(s.NewestEvent), s.LastVerified.status()
 	if s.Log.Size > 0 {
 		doc.Log = &LogStatus{s.Log.Size, s.Log.Root, s.Log.Signed}
 	}
 	if f, ok := s.lastFailure(); ok {
-		text := f.What + ": " + f.Err
-		doc.LastError = &text
+		doc.LastError = textOrNull(f.What + ": " + f.Err)
 	}
 	return doc
 }
@@ -133,6 +145,21 @@ func (s *Stream) status() StreamStatus {
 		doc.Late = append(doc.Late, LateStatus{s.Lateness.label(i), s.Lateness.at(i)})
 	}
 	return doc
+}
+
+func (v *Verification) status() *VerificationStatus {
+	if v == nil {
+		return nil
+	}
+	return &VerificationStatus{Instant{v.At}, Instant{v.From}, Instant{v.To}, v.Missing, v.Repaired}
+}
+
+// textOrNull is nil for "".
+func textOrNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // instant is nil for zero.

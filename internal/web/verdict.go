@@ -80,7 +80,7 @@ func (s *Snapshot) sums() sums {
 }
 
 // judge says the most important thing first: what does not work, then what is
-// late, then what is missing, then what is under way.
+// missing, then what is late, then what is under way.
 func judge(s *Snapshot, t sums) verdict {
 	failures := s.lasting() // warnings come last
 	if f := failures; len(f) > 0 && !f[0].Warning {
@@ -102,21 +102,42 @@ func judge(s *Snapshot, t sums) verdict {
 		return verdict{warn, "Not ready", sentence(s.NotReady)}
 	case len(s.Streams) == 0:
 		return verdict{busy, "Active", "The first reading is under way."}
-	case t.lag >= lagBad:
-		return verdict{bad, "Far behind", fmt.Sprintf("%s was read up to %s ago.", shown(t.lagging, maxName), human(t.lag))}
-	case t.lag >= lagWarns:
-		return verdict{warn, "Falling behind", fmt.Sprintf("%s was read up to %s ago.", shown(t.lagging, maxName), human(t.lag))}
 	case t.gaps > 0:
-		return verdict{warn, "New events arrive, but some older time is missing",
+		v := verdict{warn, "New events arrive, but some older time is missing",
 			fmt.Sprintf("%s, %s in all. The reasons are below; what the API still holds is tried again by itself.", count(t.gaps, "gap"), human(t.gapTime))}
+		if t.lag >= lagWarns {
+			v.Title = "Some time is missing, and new events are late"
+			v.Detail += " " + t.behind()
+		}
+		if t.lag >= lagBad {
+			v.Level = bad
+		}
+		return v
+	case s.missing() > 0:
+		return verdict{warn, "Events are missing", fmt.Sprintf("connector verify found %s missing, %s. connector verify --repair has them published.",
+			count(s.missing(), "event"), ago(s.LastVerified.At, s.Now))}
+	case t.lag >= lagBad:
+		return verdict{bad, "Far behind", t.behind()}
+	case t.lag >= lagWarns:
+		return verdict{warn, "Falling behind", t.behind()}
 	case len(failures) > 0:
 		return verdict{warn, "Running, with a warning", sentence(failures[0].What + ": " + failures[0].Err)}
+	case s.unseen():
+		return verdict{warn, "No event yet", sentence("everything was read and nothing was in it, so nothing can be said of what may be missing: " + noEventReasons)}
 	case t.wanted > 0:
 		return verdict{busy, "Up to date, filling in history",
 			fmt.Sprintf("%s are left to read. New events do not wait behind them.", human(t.wanted))}
 	}
 	return verdict{good, "Everything is there",
 		fmt.Sprintf("Read without a gap since %s, as far as %s ago.", longStamp(t.oldest), human(t.lag))}
+}
+
+// noEventReasons are what may be wrong where an organisation never shows an event.
+const noEventReasons = "the OAuth client's role may have no division, GENESYS_FILTER or GENESYS_SERVICES may match nothing, or the organisation is new and nobody has changed anything"
+
+// behind says which stream is furthest behind.
+func (t *sums) behind() string {
+	return fmt.Sprintf("%s was read up to %s ago.", shown(t.lagging, maxName), human(t.lag))
 }
 
 var troubleTitles = map[health.Kind]string{
@@ -145,7 +166,21 @@ func (f *Failure) reassure(now time.Time) string {
 }
 
 func answers(s *Snapshot, t sums) []answer {
-	return []answer{complete(s, t), behind(s, t), doing(s, t)}
+	return []answer{complete(s, t), behind(s, t), newest(s), doing(s, t)}
+}
+
+func newest(s *Snapshot) answer {
+	a := answer{Question: "Newest event", Level: good, Answer: ago(s.NewestEvent, s.apiNow()), Note: longStamp(s.NewestEvent)}
+	switch {
+	case !s.NewestEvent.IsZero():
+	case s.Role != Active:
+		a.Level, a.Answer, a.Note = idle, "Not known here", "no event is known of"
+	case s.unseen():
+		a.Level, a.Answer, a.Note = warn, "None", "no event was ever seen"
+	default:
+		a.Level, a.Answer, a.Note = idle, "Not known", "none had a time that can be read"
+	}
+	return a
 }
 
 func complete(s *Snapshot, t sums) answer {
@@ -155,8 +190,12 @@ func complete(s *Snapshot, t sums) answer {
 		a.Level, a.Answer, a.Note = idle, "Not known here", "the active replica tells"
 	case t.oldest.IsZero() && t.gaps == 0:
 		a.Level, a.Answer, a.Note = idle, "Not known yet", "nothing has been read"
+	case s.unseen() && t.gaps == 0:
+		a.Level, a.Answer, a.Note = warn, "Nobody can tell", "no event was ever seen"
 	case t.gaps > 0:
 		a.Level, a.Answer, a.Note = warn, "No, "+count(t.gaps, "gap"), human(t.gapTime)+"; the reasons are below"
+	case s.missing() > 0:
+		a.Level, a.Answer, a.Note = warn, "No", "connector verify found "+count(s.missing(), "event")+" missing"
 	case t.wanted > 0:
 		a.Level, a.Answer, a.Note = busy, "Not yet", fmt.Sprintf("%s left in %s", human(t.wanted), count(t.unfinished, "stream"))
 	}

@@ -18,6 +18,7 @@ type view struct {
 	Script template.JS
 	Icon   template.URL
 
+	Fleet                           bool // it is one of many organisations
 	Org, Role, API, Version, Commit string
 	Taken, TakenAt                  string // when, for people and for programs
 
@@ -218,10 +219,26 @@ func facts(s *Snapshot) []fact {
 	if s.Fenced > 0 {
 		list = append(list, fact{"Fenced", number(s.Fenced), "another replica took over"})
 	}
+	list = append(list, fact{"Last verified", "never", "connector verify proves that nothing is missing"})
+	if v := s.LastVerified; v != nil {
+		list[len(list)-1] = fact{"Last verified", ago(v.At, s.Now), v.words() + ", for " + span(v.From, v.To, s.Now)}
+	}
 	if !s.Started.IsZero() {
 		list = append(list, fact{"Counting since", stamp(s.Started, s.Now), human(s.Now.Sub(s.Started).Truncate(time.Second)) + ", when this process started"})
 	}
 	return list
+}
+
+// words are what it found.
+func (v *Verification) words() string {
+	text := "nothing missing"
+	if v.Missing > 0 {
+		text = number(uint64(v.Missing)) + " missing"
+	}
+	if v.Repaired > 0 {
+		text += ", " + number(uint64(v.Repaired)) + " repaired"
+	}
+	return text
 }
 
 func clock(offset time.Duration) string {

@@ -23,23 +23,29 @@ import (
 // several requests at once, and must not wait for the network.
 type Source interface{ Snapshot() Snapshot }
 
-// Server answers requests from a Source.
+// Server answers requests from a Source or a FleetSource.
 type Server struct {
-	source Source
 	log    *zap.Logger
 	routes http.Handler
 }
 
-// New makes a server that does not listen yet.
+// New makes a server for one organisation, which does not listen yet.
 func New(source Source, log *zap.Logger) *Server {
-	s := &Server{source: source, log: log}
+	s := &Server{log: log}
+	// now answers with what the source tells at that moment.
+	now := func(answer func(http.ResponseWriter, *Snapshot)) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			snap := source.Snapshot()
+			answer(w, &snap)
+		}
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.page)
-	mux.HandleFunc("GET /api/status", s.status)
-	mux.HandleFunc("GET /evidence/checkpoint", s.checkpoint)
-	mux.Handle("GET /metrics", s.metrics())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "alive\n") })
-	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /{$}", now(func(w http.ResponseWriter, snap *Snapshot) { s.page(w, newView(snap)) }))
+	mux.HandleFunc("GET /api/status", now(func(w http.ResponseWriter, snap *Snapshot) { s.json(w, snap.Status()) }))
+	mux.HandleFunc("GET /evidence/checkpoint", now(checkpoint))
+	mux.HandleFunc("GET /readyz", now(ready))
+	mux.Handle("GET /metrics", s.metrics(collector{source}))
+	mux.HandleFunc("GET /healthz", alive)
 	s.routes = guard(mux)
 	return s
 }
@@ -96,13 +102,13 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	snap := s.source.Snapshot()
+// json answers with a document.
+func (s *Server) json(w http.ResponseWriter, doc any) {
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false) // it is not HTML, and no browser is to take it for any
-	if err := enc.Encode(snap.Status()); err != nil {
+	if err := enc.Encode(doc); err != nil {
 		s.broken(w, "write the status as JSON", err)
 		return
 	}
@@ -110,8 +116,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(body.Bytes()) // the client is gone: nobody to tell
 }
 
-func (s *Server) checkpoint(w http.ResponseWriter, _ *http.Request) {
-	snap := s.source.Snapshot()
+func checkpoint(w http.ResponseWriter, snap *Snapshot) {
 	if snap.Log.Size == 0 {
 		text(w, http.StatusNotFound, "this replica knows no checkpoint: it is not active, nothing was published yet, or there is no evidence log\n")
 		return
@@ -119,14 +124,15 @@ func (s *Server) checkpoint(w http.ResponseWriter, _ *http.Request) {
 	text(w, http.StatusOK, snap.Log.Checkpoint)
 }
 
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
-	snap := s.source.Snapshot()
+func ready(w http.ResponseWriter, snap *Snapshot) {
 	if snap.NotReady != "" {
 		text(w, http.StatusServiceUnavailable, snap.NotReady+"\n")
 		return
 	}
 	text(w, http.StatusOK, "ready, "+string(snap.Role)+"\n")
 }
+
+func alive(w http.ResponseWriter, _ *http.Request) { text(w, http.StatusOK, "alive\n") }
 
 // broken answers 500 for a fault of our own.
 func (s *Server) broken(w http.ResponseWriter, doing string, err error) {

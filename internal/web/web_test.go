@@ -53,7 +53,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestStatusGolden(t *testing.T) {
-	for name, state := range states {
+	for name, state := range fixtures {
 		t.Run(name, func(t *testing.T) {
 			resp, body := get(t, handler(t, state()), "GET", "/api/status")
 			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "application/json" {
@@ -81,7 +81,7 @@ func TestStatusGolden(t *testing.T) {
 // The contract's own words, but for the indentation and the values; backfill is there while something is wanted.
 func TestStatusFields(t *testing.T) {
 	const contract = `org role api version streams name covered wanted gaps from to reason lagSeconds lastPoll late age events backfill resumes done ` +
-		`rate limit window used remaining throttledSeconds events published duplicates changes errors log size root signed lastError`
+		`rate limit window used remaining throttledSeconds events published duplicates changes errors newestEvent lastVerified at missing repaired log size root signed lastError`
 	_, body := get(t, handler(t, troubled()), "GET", "/api/status")
 	var names []string
 	seen := make(map[string]int)
@@ -117,6 +117,47 @@ func TestEmptySnapshot(t *testing.T) {
 	for _, want := range []string{`"role": "starting"`, `"streams": []`, `"lastError": null`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in %s", want, body)
+		}
+	}
+}
+
+// Where no event was ever seen, neither page nor API says that everything is there.
+func TestSilenceIsNotCompleteness(t *testing.T) {
+	h := handler(t, silent())
+	_, page := get(t, h, "GET", "/")
+	for _, wrong := range []string{"Everything is there", "no gap since"} {
+		if strings.Contains(page, wrong) {
+			t.Errorf("the page says %q", wrong)
+		}
+	}
+	if !strings.Contains(page, `<body class="warn">`) {
+		t.Error("the headline is not amber")
+	}
+	_, body := get(t, h, "GET", "/api/status")
+	for _, want := range []string{`"newestEvent": null`, `"lastVerified": null`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if _, metrics := get(t, h, "GET", "/metrics"); strings.Contains(metrics, "newest_event") || strings.Contains(metrics, "last_verified") {
+		t.Error("there is a time of what never was")
+	}
+	// One event is enough, whenever and by whomever it was seen.
+	s := silent()
+	s.NewestEvent = before(400 * day)
+	if _, page := get(t, handler(t, s), "GET", "/"); !strings.Contains(page, "Everything is there") || !strings.Contains(page, "400 d ago") {
+		t.Error("an organisation whose event is old counts as silent")
+	}
+}
+
+// What connector verify found missing is missing, whatever the ledgers say.
+func TestMissingIsSaid(t *testing.T) {
+	s := healthy()
+	s.LastVerified = &Verification{At: before(day), From: before(9 * day), To: before(day), Missing: 12, Repaired: 2}
+	_, page := get(t, handler(t, s), "GET", "/")
+	for _, want := range []string{`<body class="warn">`, "Events are missing", "found 12 events missing, 24 h ago", "12 missing, 2 repaired"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
 		}
 	}
 }
@@ -210,9 +251,10 @@ func TestPageSaysWhatMatters(t *testing.T) {
 		"filling":  {"Up to date, filling in history", "Not yet", "being read"},
 		"troubled": {"The API refuses the credentials", "401 invalid_client", "older than GENESYS_RETENTION", "SWEEP_AGES", "37 min 12 s", "max.message.bytes"},
 		"standby":  {"Standing by", "audit-0 is active", "publishes nothing"},
-		"services": {"Falling behind", "Routing was read up to 7 min ago", "22 streams without a gap", "the query ended as Failed"},
+		"silent":   {"No event yet", "OAuth client", "GENESYS_FILTER", "Nobody can tell", "never"},
+		"services": {"Some time is missing, and new events are late", "Routing was read up to 7 min ago", "22 streams without a gap", "the query ended as Failed"},
 	} {
-		_, body := get(t, handler(t, states[name]()), "GET", "/")
+		_, body := get(t, handler(t, fixtures[name]()), "GET", "/")
 		for _, w := range want {
 			if !strings.Contains(body, w) {
 				t.Errorf("%s: the page does not say %q", name, w)
