@@ -32,6 +32,7 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{} // both sides, for Cut
+	most    int                   // of them at once
 	refuse  bool
 	delay   time.Duration
 	cuts    []*cut
@@ -241,6 +242,14 @@ func (p *Proxy) track(conns ...net.Conn) {
 	for _, c := range conns {
 		p.conns[c] = struct{}{}
 	}
+	p.most = max(p.most, len(p.conns))
+}
+
+// Most returns how many connections of clients there were at once at most.
+func (p *Proxy) Most() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most / 2
 }
 
 func (p *Proxy) untrack(conns ...net.Conn) {

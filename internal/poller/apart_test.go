@@ -233,7 +233,7 @@ func TestPoisonIsCutOutAndHeals(t *testing.T) {
 					if f := b.cfg.Health.Failing(); len(f) != 1 || !f[0].Warning || !strings.Contains(f[0].Err.Error(), poisons[0].Format(audit.TimeFormat)) {
 						t.Errorf("what is a gap is a warning, and nothing else: %v", f)
 					}
-					if lag := time.Since(l.Covered.Last()); lag > 10*time.Second {
+					if lag := time.Since(l.Covered.Last()); lag > 10*time.Second+holdFor {
 						t.Errorf("the tail is %s behind", lag)
 					}
 					healed.Store(true)

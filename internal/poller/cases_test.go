@@ -26,13 +26,14 @@ type bench struct {
 	start    time.Time
 	free     int // rememberFree of the terms
 	mostGaps int
+	hold     time.Duration
 }
 
 // inBubble runs a case. The clock starts on a whole millisecond.
 func inBubble(t *testing.T, back time.Duration, f func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		rnd := roll(1)
-		b := &bench{T: t, api: newAPI(t, rnd), kafka: newKafka(t, rnd), cfg: testConfig(t, back), start: time.Now().UTC(), free: rememberFreely, mostGaps: mostGaps}
+		b := &bench{T: t, api: newAPI(t, rnd), kafka: newKafka(t, rnd), cfg: testConfig(t, back), start: time.Now().UTC(), free: rememberFreely, mostGaps: mostGaps, hold: holdFor}
 		b.api.events[stream] = nil
 		b.stats = NewStats(b.cfg.PollOverlap, b.cfg.SweepAges)
 		f(b)
@@ -58,7 +59,7 @@ func (b *bench) leadAnd(d time.Duration, look func(*Poller)) {
 }
 
 // tune sets what only tests set.
-func (b *bench) tune(p *Poller) { p.rememberFree, p.mostGaps = b.free, b.mostGaps }
+func (b *bench) tune(p *Poller) { p.rememberFree, p.mostGaps, p.hold = b.free, b.mostGaps, b.hold }
 
 // during runs one term of src for so long, and looks at it just before it is ended.
 func (b *bench) during(src Source, d time.Duration, look func()) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,17 +16,24 @@ import (
 
 // task is a change that comes with no page.
 type task struct {
-	change func(*stepBuilder)
-	done   chan struct{}
+	change  func(*stepBuilder)
+	patient bool // it may be held back
+	done    chan struct{}
 }
 
 // do has the committer make a change, and waits until it is durable.
 func (p *Poller) do(ctx context.Context, change func(*stepBuilder)) error {
-	return p.hand(ctx, p.tasks, change)
+	return p.hand(ctx, p.tasks, task{change: change})
 }
 
-func (p *Poller) hand(ctx context.Context, to chan task, change func(*stepBuilder)) error {
-	t := task{change, make(chan struct{})}
+// note is do for a change that may be lost with the term, for what it enters would be
+// found again: it returns when the change is durable, or held back.
+func (p *Poller) note(ctx context.Context, change func(*stepBuilder)) error {
+	return p.hand(ctx, p.tasks, task{change: change, patient: true})
+}
+
+func (p *Poller) hand(ctx context.Context, to chan task, t task) error {
+	t.done = make(chan struct{})
 	select {
 	case to <- t:
 	case <-ctx.Done():
@@ -43,13 +49,17 @@ func (p *Poller) hand(ctx context.Context, to chan task, change func(*stepBuilde
 
 // commitLoop is the one place where anything becomes durable. It groups the
 // pages that are waiting into a step, commits it, and only then lets the memory
-// know. It ends with the first step whose fate is in doubt, or once ctx has ended
-// and everybody else is gone.
+// know. What only says that nothing was found waits for more (hold.go). It ends with
+// the first step whose fate is in doubt, or once ctx has ended and everybody else is gone.
 func (p *Poller) commitLoop(ctx context.Context, b *stepBuilder, alone <-chan struct{}) error {
+	b.reset()
 	for {
-		b.reset()
 		if !b.gather(ctx, alone) {
 			return nil
+		}
+		if ctx.Err() == nil && b.mayWait(time.Now()) {
+			b.holdBack(time.Now())
+			continue
 		}
 		err := p.commit(ctx, b)
 		b.release()
@@ -57,6 +67,7 @@ func (p *Poller) commitLoop(ctx context.Context, b *stepBuilder, alone <-chan st
 			return err // those who wait end with the term
 		}
 		b.announce()
+		b.reset()
 	}
 }
 
@@ -213,7 +224,10 @@ func (p *Poller) advance(b *stepBuilder) {
 		p.refused[r.id] = append(p.refused[r.id], r.stream)
 	}
 	p.mu.Lock()
-	maps.Copy(p.ledgers, b.step.Ledgers)
+	for stream, l := range b.step.Ledgers {
+		p.ledgers[stream] = l
+		delete(p.held, stream)
+	}
 	if b.step.Token != nil {
 		p.token = b.step.Token
 	}

@@ -23,7 +23,7 @@ const (
 // forgetAll tombstones the ids that no reading can meet any more.
 func (p *Poller) forgetAll(ctx context.Context) error {
 	for more := true; more; {
-		if err := p.do(ctx, func(b *stepBuilder) { more = b.forget(forgetStep) }); err != nil {
+		if err := p.note(ctx, func(b *stepBuilder) { more = b.forget(forgetStep) }); err != nil {
 			return err
 		}
 	}
@@ -48,7 +48,7 @@ func needed(l offsets.Ledger, overlap time.Duration) audit.IntervalSet {
 func (b *stepBuilder) forget(n int) (more bool) {
 	p := b.p
 	streams := p.openStreams()
-	if p.recalling > 0 || len(streams) == 0 {
+	if p.recalling > 0 || len(streams) == 0 || len(b.step.Forget) > 0 { // those would be found again
 		return false
 	}
 	if p.ids.Len() < p.rememberFree && slices.ContainsFunc(streams, func(s audit.Stream) bool { return len(b.ledger(s.Name).Wanted) > 0 }) {
@@ -64,10 +64,9 @@ func (b *stepBuilder) forget(n int) (more bool) {
 		limit = latest(limit, horizons[s.Name])
 	}
 	keep = keep.Union(p.beginForgetting(horizons))
-	before := len(b.step.Forget)
 	n = min(n, 3*b.events) // a step is small where the broker throttles
 	p.ids.Before(limit, n, keep.Contains, func(id string) { b.step.Forget = append(b.step.Forget, id) })
-	if len(b.step.Forget) == before {
+	if len(b.step.Forget) == 0 {
 		return false
 	}
 	for stream, h := range horizons {
@@ -82,7 +81,9 @@ func (b *stepBuilder) forget(n int) (more bool) {
 			b.unheed(stream)
 		}
 	}
-	return len(b.step.Forget)-before >= n
+	more = len(b.step.Forget) >= n
+	b.urgent = b.urgent || more
+	return more
 }
 
 // unheed enters in the ledger of a stream that nobody reads that ids were forgotten

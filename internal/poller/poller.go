@@ -174,11 +174,13 @@ type Poller struct {
 	rememberFree  int                 // ids that are kept though no reading should meet them; see forget
 	mostGaps      int                 // gaps of one kind in a ledger; see gaps.merge
 	damaged       map[string]error    // streams whose ledger cannot be read
+	hold          time.Duration       // see hold.go
 
-	mu         sync.Mutex // protects what follows
-	ledgers    map[string]offsets.Ledger
-	readings   map[*reading]struct{} // under way
-	forgetting map[string]time.Time  // by stream: before this, ids are being forgotten
+	mu         sync.Mutex                // protects what follows
+	ledgers    map[string]offsets.Ledger // as they are durable
+	held       map[string]offsets.Ledger // by stream: as the step leaves them that is held back; see hold.go
+	readings   map[*reading]struct{}     // under way
+	forgetting map[string]time.Time      // by stream: before this, ids are being forgotten
 	token      []byte
 	requests   []handedIn          // that the schedule has not seen yet
 	streams    []audit.Stream      // set once the source is open
@@ -192,7 +194,7 @@ func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.Stat
 		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
 		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task), tokens: make(chan task),
 		ids: state.IDs, refused: make(map[string][]string), repairs: make(map[string]*repair),
-		rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged,
+		rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged, hold: holdFor, held: make(map[string]offsets.Ledger),
 		ledgers: state.Ledgers, readings: make(map[*reading]struct{}), forgetting: make(map[string]time.Time), progress: make(map[string]Progress),
 		token: state.Token,
 	}
@@ -263,11 +265,11 @@ func (p *Poller) now() time.Time { low, _ := p.clocks(); return low }
 // latestNow is what is past by either clock. What is too old to be asked for goes by it.
 func (p *Poller) latestNow() time.Time { _, high := p.clocks(); return high }
 
+// ledger returns a stream's ledger with all that was read, durable or held back.
 func (p *Poller) ledger(stream string) (offsets.Ledger, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l, ok := p.ledgers[stream]
-	return l, ok
+	return p.newestLedger(stream)
 }
 
 func (p *Poller) openStreams() []audit.Stream {
@@ -285,14 +287,17 @@ func (p *Poller) Token() []byte {
 
 // SaveToken makes a rotated, sealed refresh token durable before it returns.
 func (p *Poller) SaveToken(ctx context.Context, sealed []byte) error {
-	return p.hand(ctx, p.tokens, func(s *stepBuilder) { s.step.Token = sealed })
+	return p.hand(ctx, p.tokens, task{change: func(s *stepBuilder) { s.step.Token = sealed }})
 }
 
-// Ledgers is a copy of the ledgers of all streams, those that are not read any more among them.
+// Ledgers is a copy of the ledgers of all streams, those that are not read any more
+// among them, with all that was read, durable or held back.
 func (p *Poller) Ledgers() map[string]offsets.Ledger {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return maps.Clone(p.ledgers)
+	all := maps.Clone(p.ledgers)
+	maps.Copy(all, p.held)
+	return all
 }
 
 // Streams are those that are read.

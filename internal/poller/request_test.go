@@ -127,7 +127,7 @@ func TestRepairPublishesNothingThatWasPublishedMeanwhile(t *testing.T) {
 			}
 			return nil
 		}}
-		b.during(src, 10*time.Second, func() {
+		b.during(src, holdFor+10*time.Second, func() {
 			if l := b.ledger(); l.Wanted.Length() > time.Hour || !l.Wanted.Contains(at) {
 				t.Fatalf("wanted is %v: the case shows nothing", l.Wanted)
 			}

@@ -293,7 +293,8 @@ type reading struct {
 func (p *Poller) claim(stream string, sweep bool, plan func(l view) audit.Interval) *reading {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := view{Ledger: p.ledgers[stream], readings: p.readings, stream: stream}
+	l, _ := p.newestLedger(stream)
+	v := view{Ledger: l, readings: p.readings, stream: stream}
 	v.Forgotten = latest(v.Forgotten, p.forgetting[stream])
 	i := plan(v)
 	if i.Empty() {

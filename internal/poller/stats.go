@@ -81,6 +81,21 @@ func (s *Stats) led(preview bool, by time.Duration) {
 	lead.Sum += by
 }
 
+// heldBack counts what a step without events has recognised.
+func (s *Stats) heldBack(b *stepBuilder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recognise(b)
+}
+
+func (s *Stats) recognise(b *stepBuilder) {
+	for stream, n := range b.duplicates {
+		sc := s.counts.Streams[stream]
+		sc.Duplicates += n
+		s.counts.Streams[stream] = sc
+	}
+}
+
 func (s *Stats) committed(b *stepBuilder) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,11 +108,7 @@ func (s *Stats) committed(b *stepBuilder) {
 		sc.Published += n
 		s.counts.Streams[stream] = sc
 	}
-	for stream, n := range b.duplicates {
-		sc := s.counts.Streams[stream]
-		sc.Duplicates += n
-		s.counts.Streams[stream] = sc
-	}
+	s.recognise(b)
 	for stream, late := range b.late {
 		sc := s.counts.Streams[stream]
 		if sc.Late == nil {

@@ -56,6 +56,9 @@ type stepBuilder struct {
 	// the sink can take at the moment: one of the tail, one of the others.
 	restUrgent, restBulk *delivery
 
+	urgent bool      // something in the step must not wait
+	since  time.Time // when the first of what is held back was read; zero for nothing (hold.go)
+
 	events, size int                 // how much the step may hold
 	pending      map[string]struct{} // ids of step.Events
 	refused      []refusal
@@ -86,14 +89,19 @@ func (b *stepBuilder) reset() {
 	clear(b.published)
 	clear(b.late)
 	b.pages, b.tasks, b.refused, b.shared, b.bytes = b.pages[:0], nil, nil, nil, 0
+	b.urgent, b.since = false, time.Time{}
 	b.events, b.size = b.p.sink.Capacity()
 }
 
 // gather waits for something to commit, then takes what else is waiting, the
 // tail first, until the step is full. When the term has ended it takes nothing but
 // tokens, for a refresh token that was replaced meanwhile must not be lost; false
-// means that none can come any more.
+// means that none can come any more. What is held back it waits with for no longer
+// than that may be, nor beyond the term.
 func (b *stepBuilder) gather(ctx context.Context, alone <-chan struct{}) bool {
+	if ctx.Err() != nil && b.holds() {
+		return true
+	}
 	if (ctx.Err() != nil || !b.more()) && !b.wait(ctx, alone) {
 		return false
 	}
@@ -151,6 +159,8 @@ func (b *stepBuilder) wait(ctx context.Context, alone <-chan struct{}) bool {
 	if ctx.Err() != nil {
 		return b.lastTokens(alone)
 	}
+	due, stop := b.heldUntil()
+	defer stop()
 	select {
 	case d := <-b.p.urgent:
 		b.add(&b.restUrgent, d)
@@ -160,8 +170,9 @@ func (b *stepBuilder) wait(ctx context.Context, alone <-chan struct{}) bool {
 		b.addTask(t)
 	case d := <-b.p.bulk:
 		b.add(&b.restBulk, d)
+	case <-due:
 	case <-ctx.Done():
-		return b.lastTokens(alone)
+		return b.holds() || b.lastTokens(alone)
 	}
 	return true
 }
@@ -181,6 +192,7 @@ func (b *stepBuilder) lastTokens(alone <-chan struct{}) bool {
 
 func (b *stepBuilder) addTask(t task) {
 	b.tasks = append(b.tasks, t)
+	b.urgent = b.urgent || !t.patient
 	t.change(b)
 }
 

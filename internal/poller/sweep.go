@@ -55,7 +55,7 @@ func (w *sweeper) next(now time.Time) (*job, time.Time) {
 	case r == nil: // nothing is covered up to mark
 		pass := audit.Interval{To: mark}
 		return &job{ended: w.ended, run: func(ctx context.Context) error {
-			return p.do(ctx, func(b *stepBuilder) {
+			return p.note(ctx, func(b *stepBuilder) {
 				b.change(w.s.Name, func(l offsets.Ledger) offsets.Ledger { return note(l, pass) })
 			})
 		}}, time.Time{}

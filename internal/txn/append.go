@@ -39,7 +39,9 @@ func (c *Cluster) appendOnce(ctx context.Context, topic string, partition int32,
 	if err != nil {
 		return err
 	}
-	answer, err := c.askAt(ctx, addr, &rawproduce.Request{
+	ctx, cancel := context.WithTimeout(ctx, c.config.RequestTimeout)
+	defer cancel()
+	answer, err := c.produce.roundTrip(ctx, addr, &rawproduce.Request{
 		Acks: -1, Timeout: int32(c.config.RequestTimeout.Milliseconds()),
 		Topics: []rawproduce.RequestTopic{{Topic: topic, Partitions: []rawproduce.RequestPartition{
 			{Partition: partition, RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(sealed)}},

@@ -62,7 +62,10 @@ type Config struct {
 type Cluster struct {
 	config  Config
 	log     *zap.Logger
-	control *conns // for requests that any broker answers
+	control *conns // for requests that any broker answers, and for those to coordinators of transactions
+	// produce is for Produce, of all producers. A broker mutes a connection for as long as a quota is exceeded (KIP-219):
+	// EndTxn would wait there until the transaction had timed out.
+	produce *conns
 
 	mu      sync.Mutex
 	brokers map[int32]string           // address by node id
@@ -88,7 +91,7 @@ func Dial(config Config) *Cluster {
 		leaders: map[string]map[int32]int32{},
 		limits:  map[string]int{},
 	}
-	c.control = newConns(c)
+	c.control, c.produce = newConns(c, sharedConns), newConns(c, sharedConns)
 	return c
 }
 
@@ -98,8 +101,11 @@ func (c *Cluster) report(s health.Subject, err error) {
 	}
 }
 
-// Close closes the cluster's own connections. Producers and readers close theirs.
-func (c *Cluster) Close() { c.control.close() }
+// Close closes the connections that the cluster and its producers share. Readers close theirs.
+func (c *Cluster) Close() {
+	c.control.close()
+	c.produce.close()
+}
 
 // ask sends a request that changes nothing, or may be applied twice, to whichever broker answers first.
 func (c *Cluster) ask(ctx context.Context, req protocol.Message) (protocol.Message, error) {

@@ -28,94 +28,12 @@ const maxIdle = time.Minute
 // errNotSent marks a request of which no byte was written: it is certain not to be applied.
 var errNotSent = errors.New("not sent")
 
-// conns are one owner's connections, one to a broker, each with at most one request in flight. A Producer owns its
-// own, so that dropping them after an indefinite answer leaves none of its requests anywhere but in a broker's hands.
-type conns struct {
-	cluster *Cluster
-
-	mu     sync.Mutex
-	closed bool
-	byAddr map[string]*conn
-}
-
-func newConns(c *Cluster) *conns { return &conns{cluster: c, byAddr: map[string]*conn{}} }
-
-// roundTrip sends a request and returns its answer, dialling first where needed. It never sends twice. When it returns
-// an error, either errNotSent is in it, or the connection is closed and whether the request was applied is unknown.
-func (s *conns) roundTrip(ctx context.Context, addr string, req protocol.Message) (protocol.Message, error) {
-	c, err := s.at(addr)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNotSent, err)
-	}
-	return c.roundTrip(ctx, s.cluster, req)
-}
-
-// at returns the connection to an address, not yet dialled where it is new.
-func (s *conns) at(addr string) (*conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, net.ErrClosed
-	}
-	c := s.byAddr[addr]
-	if c == nil {
-		c = &conn{addr: addr}
-		s.byAddr[addr] = c
-	}
-	return c, nil
-}
-
-func (s *conns) connected(addr string) bool {
-	s.mu.Lock()
-	c := s.byAddr[addr]
-	s.mu.Unlock()
-	return c != nil && c.isOpen()
-}
-
-// servedBy returns what the broker at an address said that it serves when it was last dialled, nil where it never was.
-func (s *conns) servedBy(addr string) served {
-	c, err := s.at(addr)
-	if err != nil {
-		return nil
-	}
-	c.turn.Lock()
-	defer c.turn.Unlock()
-	return c.served
-}
-
-// hangUp closes the connection to an address. The next request there dials again.
-func (s *conns) hangUp(addr string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.byAddr[addr]; c != nil {
-		c.hangUp()
-	}
-}
-
-// drop closes every connection now, also under a request. The next request dials again.
-func (s *conns) drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.byAddr {
-		c.hangUp()
-	}
-	clear(s.byAddr)
-}
-
-// close drops every connection and lets none be opened again.
-func (s *conns) close() {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.drop()
-}
-
-// conn is one connection, opened at its first request and again after it was closed.
+// conn is one connection, opened at its first request and again where it was closed while it rested. It belongs to the
+// request that it was taken for (conns), but for hangUp and isOpen.
 type conn struct {
-	addr string
-
-	turn   sync.Mutex // held from writing a request to having its answer
-	served served     // by the broker, as of the last time that it was dialled; with turn
+	addr   string
+	served served    // by the broker, as of the last time that it was dialled
+	muted  time.Time // until when the broker reads no further request from it (KIP-219)
 
 	mu     sync.Mutex // protects what follows; held briefly
 	net    net.Conn   // nil while closed
@@ -140,8 +58,6 @@ func (c *conn) hangUp() {
 }
 
 func (c *conn) roundTrip(ctx context.Context, cluster *Cluster, req protocol.Message) (protocol.Message, error) {
-	c.turn.Lock()
-	defer c.turn.Unlock()
 	wire, raw, err := c.open(ctx, cluster)
 	if err == nil {
 		err = c.served.allow(req)
@@ -150,7 +66,7 @@ func (c *conn) roundTrip(ctx context.Context, cluster *Cluster, req protocol.Mes
 		return nil, fmt.Errorf("%w: %s: %w", errNotSent, c.addr, err)
 	}
 	// A context that ends closes the connection: nothing of this request is written after roundTrip has returned. It
-	// closes this one, not c's, which may be another by the time that the function runs.
+	// closes this one, not c's, which may be another, in another request's hands, by the time that the function runs.
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	res, err := wire.RoundTrip(req)
 	if !stop() && err == nil {
@@ -163,8 +79,16 @@ func (c *conn) roundTrip(ctx context.Context, cluster *Cluster, req protocol.Mes
 		}
 		return nil, fmt.Errorf("%s at %s: %w", req.ApiKey(), c.addr, err)
 	}
+	c.muted = time.Now().Add(throttle(res))
 	c.used()
 	return res, nil
+}
+
+// rested reports whether the connection is too old to be used again.
+func (c *conn) rested(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.After(c.usable)
 }
 
 // used puts off the time at which the connection counts as idle, but never past the end of its SASL session.

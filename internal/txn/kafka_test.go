@@ -33,6 +33,7 @@ func TestOneNode(t *testing.T) {
 	testTopics(t, cluster.Brokers())
 	t.Run("Cut", func(t *testing.T) { testCutCommits(t, cluster.Brokers(), cluster.Proxy) })
 	t.Run("RandomCuts", func(t *testing.T) { testRandomCuts(t, cluster.Brokers(), cluster.Proxy, 300) })
+	t.Run("SharedCuts", func(t *testing.T) { testSharedCuts(t, cluster.Brokers(), cluster.Proxy, 10, 15) })
 	t.Run("DelayedEndTxn", func(t *testing.T) { testDelayedEndTxn(t, cluster.Brokers(), cluster.Proxy) })
 	t.Run("AbortOfRefused", func(t *testing.T) { testAbortOfRefused(t, cluster.Brokers()) })
 	t.Run("Codecs", func(t *testing.T) { testCodecs(t, cluster.Brokers()) })

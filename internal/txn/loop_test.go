@@ -100,13 +100,19 @@ func TestLargeBuffersAreLetGo(t *testing.T) {
 				}
 			}
 		}
+		s := p.scratch
 		commit(t, p)
-		kept := cap(p.packed) + cap(p.arena)
-		for _, l := range p.partitions {
-			kept += cap(l.open.buf)
+		kept := cap(s.packed) + cap(s.arena)
+		for _, b := range s.buffers {
+			kept += cap(b)
 		}
 		if kept > (partitions+2)*keepBuffer {
 			t.Errorf("%d bytes are kept", kept)
+		}
+		for _, l := range p.partitions {
+			if p.scratch != nil || l.open.buf != nil {
+				t.Errorf("the producer keeps the memory of %v", l.topicPartition)
+			}
 		}
 	}
 }

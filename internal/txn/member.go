@@ -44,7 +44,7 @@ type member struct {
 func newMember(c *Cluster, config ElectionConfig) *member {
 	return &member{
 		cluster:   c,
-		conns:     newConns(c),
+		conns:     newConns(c, 1),
 		config:    config,
 		heartbeat: min(maxHeartbeat, config.SessionTimeout/10),
 		heard:     func() {},

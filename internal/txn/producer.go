@@ -42,9 +42,10 @@ func (s state) String() string { return [...]string{"needs Init", "ready", "open
 //
 // An indefinite answer (a time-out, a lost connection, an unknown error) to AddPartitionsToTxn, Produce or EndTxn is
 // never retried in the same epoch, for the protocol does not order messages: a delayed EndTxn can end a LATER
-// transaction of its epoch (Jepsen, Bufstream 0.1.0, 2024; KAFKA-17754; KIP-890). The producer closes its connections,
-// returns ErrFatal and refuses everything until Init has been given a new epoch, which fences whatever is still on its
-// way. Definite, passing refusals are retried until the transaction's time is up.
+// transaction of its epoch (Jepsen, Bufstream 0.1.0, 2024; KAFKA-17754; KIP-890). The connection that it was awaited on
+// is closed, the requests beside it (to other leaders) are awaited or closed too, so that none is on its way any more
+// but in a broker's hands; the producer returns ErrFatal and refuses everything until Init has been given a new epoch,
+// which fences what the brokers have. Connections are shared with other producers (conns). Definite, passing refusals are retried until the transaction's time is up.
 //
 // A batch that may have been appended and is not acknowledged in the end makes its epoch
 // stale, whatever else ended the transaction: an abort does not reset the sequences that a
@@ -56,11 +57,6 @@ type Producer struct {
 	cluster *Cluster
 	config  ProducerConfig
 	log     *zap.Logger
-	conns   *conns // for Produce, of which each leader has one connection
-	// control has the coordinator's requests. They do not share a connection with
-	// Produce, which a broker mutes for as long as a quota is exceeded (KIP-219):
-	// EndTxn would wait there until the transaction had timed out.
-	control *conns
 	quota   quota
 	// throttled says that exceeding a quota was reported.
 	throttled bool
@@ -73,9 +69,7 @@ type Producer struct {
 	sent        bool // the coordinator knows, or may know, of the open transaction
 	stale       bool // a leader may remember sequences of this epoch that are not counted here
 
-	compressor *compressor
-	packed     []byte // the batch that was sealed last; its memory is used again
-	arena      []byte // of the sealed batches; used again after the transaction
+	scratch    *scratch // of the open transaction; nil while there is none
 	partitions map[topicPartition]*partitionLog
 	touched    []*partitionLog // those with records in the open transaction, in order of their first one
 }
@@ -95,34 +89,21 @@ func (c *Cluster) NewProducer(config ProducerConfig) (*Producer, error) {
 	if config.TransactionTimeout == 0 {
 		config.TransactionTimeout = defaultTransactionTimeout
 	}
-	compressor, err := newCompressor(config.Compression)
-	if err != nil {
+	if err := checkCompression(config.Compression); err != nil {
 		return nil, fmt.Errorf("compression %v: %w", config.Compression, err)
 	}
 	return &Producer{
 		cluster:    c,
 		config:     config,
 		log:        c.log.With(zap.String("transactional_id", config.TransactionalID)),
-		conns:      newConns(c),
-		control:    newConns(c),
-		compressor: compressor,
 		partitions: map[topicPartition]*partitionLog{},
 	}, nil
 }
 
-// Close closes the producer's connections. A transaction that is open stays so until the next Init or its time-out.
+// Close ends the use of the producer. A transaction that is open stays so until the next Init or its time-out.
 func (p *Producer) Close() {
 	p.state = stateNew
-	p.conns.close()
-	p.control.close()
-}
-
-// hangUp closes all connections, so that none of the requests before is on its way any
-// more but in a broker's hands, and refuses everything until Init.
-func (p *Producer) hangUp() {
-	p.state = stateNew
-	p.conns.drop()
-	p.control.drop()
+	p.discard()
 }
 
 // Stats returns what the producer has done. It may be called from another goroutine.
@@ -138,7 +119,7 @@ func (p *Producer) Stats() Stats {
 // aborts what it left open: when Init returns, that transaction is decided. Init is retried until ctx ends, also after
 // indefinite answers: one that is applied late does no more than fence again.
 func (p *Producer) Init(ctx context.Context) error {
-	p.hangUp()
+	p.state = stateNew
 	p.discard()
 	p.coordinator = ""
 	for _, l := range p.partitions {
@@ -260,7 +241,7 @@ func (p *Producer) Commit(ctx context.Context) error {
 	}
 	if err != nil {
 		if fateIs(err, ErrFatal) {
-			p.hangUp()
+			p.state = stateNew
 		} else {
 			p.state = stateAbort
 		}
@@ -317,7 +298,7 @@ func (p *Producer) Abort(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, p.config.TransactionTimeout)
 		defer cancel()
 		if err := p.end(ctx, false); err != nil {
-			p.hangUp()
+			p.state = stateNew
 			return fmt.Errorf("abort: %w", err)
 		}
 	}

@@ -38,7 +38,7 @@ var ErrThrottled = errors.New("the broker's producer quota is exceeded")
 // that exceeds the client's quota, it answers at once, says for how long to wait, and reads
 // nothing more from that connection until then (KIP-219). To wait within a transaction would
 // be to let it time out, and would hold up its readers. So the waiting is done before the
-// next one begins, and what a transaction still has to send goes over a new connection.
+// next one begins, and what a transaction still has to send goes over another connection (conns).
 type quota struct {
 	mu      sync.Mutex
 	until   time.Time     // until when brokers want nothing to be sent
@@ -48,10 +48,7 @@ type quota struct {
 	brokers map[string]*brokerQuota
 }
 
-type brokerQuota struct {
-	mutedUntil time.Time // its connection
-	sent       []sentBytes
-}
+type brokerQuota struct{ sent []sentBytes }
 
 type sentBytes struct {
 	at   time.Time
@@ -106,9 +103,8 @@ func (q *quota) sent(now time.Time, addr string, size int, wait time.Duration) {
 			inWindow += s.size
 		}
 		q.rate = max(q.rate/2, float64(inWindow)/(quotaWindow+wait).Seconds())
-		b.mutedUntil = now.Add(wait)
 	case q.rate > 0 && size >= q.budget()/2 && now.After(q.until):
-		if q.rate *= 2; q.budget() > arenaSize {
+		if q.rate *= 2; q.budget() > largestArena {
 			q.rate = 0
 		}
 	}
@@ -116,14 +112,6 @@ func (q *quota) sent(now time.Time, addr string, size int, wait time.Duration) {
 
 // budget returns how many bytes a transaction should send.
 func (q *quota) budget() int { return int(q.rate * quotaStep.Seconds()) }
-
-// muted reports whether a broker would not read the next request for some time.
-func (q *quota) muted(now time.Time, addr string) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	b := q.brokers[addr]
-	return b != nil && b.mutedUntil.Sub(now) > 100*time.Millisecond
-}
 
 // wait waits before a transaction of this size for as long as the brokers want, but at most
 // quotaPatience times what it costs, and at most quotaWait. A transaction of more than twice

@@ -45,7 +45,7 @@ type Reader struct {
 // NewReader returns a reader of a partition from an offset, First or Last on. It contacts nothing yet.
 func (c *Cluster) NewReader(topic string, partition int32, offset int64) *Reader {
 	return &Reader{
-		cluster: c, conns: newConns(c), topic: topic, partition: partition, offset: offset, begin: offset, highWatermark: -1,
+		cluster: c, conns: newConns(c, 1), topic: topic, partition: partition, offset: offset, begin: offset, highWatermark: -1,
 	}
 }
 

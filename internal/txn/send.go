@@ -23,8 +23,6 @@ const (
 	requestTarget = 8 << 20
 	// keepBuffer is the capacity over which a buffer is let go: one large event must not cost its memory for ever.
 	keepBuffer = 2 << 20
-	// arenaSize holds the batches of most transactions, compressed.
-	arenaSize = 2 << 20
 	// defaultLimit is the broker's own default of max.message.bytes, where reading the topic's is not permitted.
 	defaultLimit = 1048588
 )
@@ -66,6 +64,9 @@ func (p *Producer) append(l *partitionLog, r *Record) {
 		size = l.open.size(r)
 	}
 	if l.open.count == 0 {
+		if l.open.buf == nil {
+			l.open.buf = p.borrow().buffer()
+		}
 		l.open.reset(l.open.buf)
 		l.key = append(l.key[:0], r.Key...)
 	}
@@ -82,25 +83,16 @@ func (p *Producer) target(topic string) int {
 
 // seal finishes the open batch. It is compressed in memory with room for the worst case, and kept in no more than it needs.
 func (p *Producer) seal(l *partitionLog) {
-	p.packed = l.open.seal(p.packed, p.compressor)
-	l.sealed = append(l.sealed, sealedBatch{bytes: p.keep(p.packed), key: bytes.Clone(l.key), count: l.open.count})
+	s := p.borrow()
+	s.packed = l.open.seal(s.packed, s.compressor)
+	l.sealed = append(l.sealed, sealedBatch{bytes: s.keep(s.packed), key: bytes.Clone(l.key), count: l.open.count})
 	l.open.count = 0
 	if cap(l.open.buf) > keepBuffer {
 		l.open.buf = nil
 	}
-	if cap(p.packed) > keepBuffer {
-		p.packed = nil
+	if cap(s.packed) > keepBuffer {
+		s.packed = nil
 	}
-}
-
-// keep copies b to memory that holds until the transaction ends.
-func (p *Producer) keep(b []byte) []byte {
-	if cap(p.arena)-len(p.arena) < len(b) {
-		p.arena = make([]byte, 0, max(len(b), arenaSize)) // batches that are there already keep the old one alive
-	}
-	at := len(p.arena)
-	p.arena = append(p.arena, b...)
-	return p.arena[at:len(p.arena):len(p.arena)]
 }
 
 // sealAll finishes the open batches and finds, before anything is sent, a record that its topic does not take. The
@@ -226,10 +218,7 @@ func (p *Producer) sendTo(ctx context.Context, addr string, logs []*partitionLog
 			Partition: l.partition, RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(b.bytes)},
 		})
 	}
-	if p.quota.muted(time.Now(), addr) {
-		p.conns.hangUp(addr)
-	}
-	answer, err := p.conns.roundTrip(ctx, addr, req)
+	answer, err := p.cluster.produce.roundTrip(ctx, addr, req)
 	if err != nil {
 		for _, l := range logs {
 			p.cluster.forget(l.topic)
@@ -302,7 +291,7 @@ func (p *Producer) atCoordinator(ctx context.Context, req protocol.Message) (pro
 		}
 		p.coordinator = addr
 	}
-	answer, err := p.control.roundTrip(ctx, p.coordinator, req)
+	answer, err := p.cluster.control.roundTrip(ctx, p.coordinator, req)
 	if err != nil {
 		p.coordinator = ""
 		return nil, indefinite(err)
@@ -326,12 +315,9 @@ func (p *Producer) discard() {
 	for _, l := range p.touched {
 		clear(l.sealed)
 		l.sealed, l.next, l.open.count = l.sealed[:0], 0, 0
-		if cap(l.open.buf) > keepBuffer {
-			l.open.buf = nil
-		}
+		p.borrow().reuse(l.open.buf)
+		l.open.buf = nil
 	}
 	p.touched = p.touched[:0]
-	if p.arena = p.arena[:0]; cap(p.arena) > keepBuffer {
-		p.arena = nil
-	}
+	p.giveBack()
 }

@@ -2,6 +2,8 @@ package txn
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -127,7 +129,7 @@ func TestCancelClosesTheConnection(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("returned after %v", took)
 	}
-	if c.control.connected(addr) {
+	if c.control.alive() {
 		t.Error("the connection is still open")
 	}
 }
@@ -142,7 +144,7 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 	commit(t, p)
 	proxy.Cut()
 	deadline := time.Now().Add(5 * time.Second)
-	for p.conns.alive() && time.Now().Before(deadline) {
+	for p.cluster.produce.alive() && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}
 	write(t, p, "two")
@@ -154,12 +156,14 @@ func TestConnectionClosedWhileIdle(t *testing.T) {
 func (s *conns) alive() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.byAddr {
-		c.mu.Lock()
-		open := c.net != nil && !hungUp(c.net)
-		c.mu.Unlock()
-		if open {
-			return true
+	for _, b := range s.brokers {
+		for _, c := range append(slices.Collect(maps.Keys(b.busy)), b.idle...) {
+			c.mu.Lock()
+			open := c.net != nil && !hungUp(c.net)
+			c.mu.Unlock()
+			if open {
+				return true
+			}
 		}
 	}
 	return false
