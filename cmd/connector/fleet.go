@@ -124,8 +124,8 @@ func (f *fleetApp) change(configs []Config) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	changes := diffOrganisations(f.configs, configs)
-	changed := namesOf(changes.changed)
-	f.log.Info("ORGS_FILE has changed", zap.Int("organisations", len(configs)), zap.Strings("added", namesOf(changes.added)),
+	changed := listNames(changes.changed)
+	f.log.Info("ORGS_FILE has changed", zap.Int("organisations", len(configs)), zap.Strings("added", listNames(changes.added)),
 		zap.Strings("changed", changed), zap.Strings("removed", changes.removed))
 	f.configs = configs
 	for _, name := range slices.Concat(changed, changes.removed) {
@@ -134,7 +134,7 @@ func (f *fleetApp) change(configs []Config) {
 	f.fleet.Set(f.specs(configs), changed)
 }
 
-func namesOf(configs []Config) []string {
+func listNames(configs []Config) []string {
 	names := make([]string, len(configs))
 	for i := range configs {
 		names[i] = configs[i].Org

@@ -40,7 +40,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if brokers := os.Getenv(loadVariable); brokers != "" {
-		if err := json.NewEncoder(os.Stdout).Encode(load(strings.Split(brokers, ","))); err != nil {
+		if err := json.NewEncoder(os.Stdout).Encode(loadOnce(strings.Split(brokers, ","))); err != nil {
 			panic(err)
 		}
 		return
@@ -57,7 +57,7 @@ type loaded struct {
 }
 
 // load reads the offsets topic as a replica that starts.
-func load(brokers []string) loaded {
+func loadOnce(brokers []string) loaded {
 	cluster := txn.Dial(txn.Config{Brokers: brokers, ClientID: "load"})
 	defer cluster.Close()
 	r := New(Config{Org: loadOrg, Cluster: cluster, Offsets: loadTopic, Health: new(health.Monitor), Logger: zap.NewNop()})
