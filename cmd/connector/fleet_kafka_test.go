@@ -22,14 +22,7 @@ import (
 // BenchmarkFleet runs FLEET_ORGS (50) organisations, each with an event every 10 s, on one
 // replica and real Kafka, and prints what that costs. The organisations are in a process of their own.
 func BenchmarkFleet(b *testing.B) {
-	count := 50
-	if text := os.Getenv("FLEET_ORGS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			b.Fatal(err)
-		}
-		count = n
-	}
+	count := fleetOrgs(b, 50)
 	for b.Loop() {
 		measureFleet(b, count, 40*time.Second)
 	}
@@ -37,7 +30,7 @@ func BenchmarkFleet(b *testing.B) {
 
 func measureFleet(b *testing.B, count int, length time.Duration) {
 	kafka := kafkatest.Start(b, kafkatest.Options{})
-	urls := spawnWorlds(b, worldOptions{Count: count, History: 20, Rate: 0.1})
+	urls := spawnWorlds(b, worldOptions{Count: count, History: 20, Every: 10 * time.Second})
 	s := newFleetScene(b, kafka.Brokers(), 0, 0)
 	s.writeURLs(urls)
 	s.env["POLL_INTERVAL"], s.env["POLL_OVERLAP"], s.env["SWEEP_AGES"] = "5s", "2m", "10m,1h"
@@ -120,6 +113,7 @@ func (a *arrivals) reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.late = nil
+	clear(a.orgs)
 }
 
 func (a *arrivals) latencies() []time.Duration {

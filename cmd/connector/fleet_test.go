@@ -26,6 +26,8 @@ type fleetScene struct {
 	file   string
 	worlds map[string]*sandbox.Server
 	broken map[string]bool // organisations whose secret is wrong
+	// intervals are those organisations' POLL_INTERVAL.
+	intervals map[string]time.Duration
 }
 
 // newFleetScene brings up organisations org-0, org-1, … with some history each; brokers as in newScene.
@@ -34,7 +36,7 @@ func newFleetScene(t testing.TB, brokers []string, count, history int) *fleetSce
 	first := unlimited()
 	s := &fleetScene{
 		scene: newScene(t, brokers, first), file: filepath.Join(t.TempDir(), "orgs.yaml"),
-		worlds: make(map[string]*sandbox.Server), broken: make(map[string]bool),
+		worlds: make(map[string]*sandbox.Server), broken: make(map[string]bool), intervals: make(map[string]time.Duration),
 	}
 	for _, name := range []string{"GENESYS_API_URL", "GENESYS_LOGIN_URL"} {
 		delete(s.env, name)
@@ -52,7 +54,7 @@ func (s *fleetScene) add(history int) string {
 	s.Helper()
 	name := fmt.Sprintf("org-%d", len(s.worlds))
 	o := unlimited()
-	o.Seed = uint64(100 + len(s.worlds))
+	o.Seed, o.OtherTypes = uint64(100+len(s.worlds)), -1
 	world, err := sandbox.Start(sandbox.ServerOptions{Options: o})
 	if err != nil {
 		s.Fatal(err)
@@ -85,6 +87,9 @@ func (s *fleetScene) write(names ...string) {
 			file = wrong
 		}
 		fmt.Fprintf(&b, "  - name: %s\n    GENESYS_API_URL: %s\n    GENESYS_LOGIN_URL: %[2]s\n    GENESYS_CLIENT_SECRET_FILE: %s\n", name, s.worlds[name].URL, file)
+		if every := s.intervals[name]; every > 0 {
+			fmt.Fprintf(&b, "    POLL_INTERVAL: %s\n", every)
+		}
 	}
 	if err := os.WriteFile(s.file+".new", []byte(b.String()), 0o600); err != nil {
 		s.Fatal(err)

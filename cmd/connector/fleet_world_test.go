@@ -21,8 +21,8 @@ const worldVariable = "CONNECTOR_TEST_WORLDS"
 
 type worldOptions struct {
 	Count   int
-	History int     // events of the last hour, of each
-	Rate    float64 // live events a second, of each
+	History int           // events of the last hour, of each
+	Every   time.Duration // there is an event in each
 }
 
 // serveWorlds prints the organisations' addresses, a line each, and serves them until standard input ends.
@@ -34,13 +34,19 @@ func serveWorlds(options string) int {
 	}
 	for i := range o.Count {
 		each := unlimited()
-		each.Seed = uint64(100 + i)
-		world, err := sandbox.Start(sandbox.ServerOptions{Options: each, History: o.History, HistorySpan: time.Hour, Rate: o.Rate})
+		each.Seed, each.OtherTypes = uint64(100+i), -1
+		world, err := sandbox.Start(sandbox.ServerOptions{Options: each, History: o.History, HistorySpan: time.Hour})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		fmt.Println(world.URL)
+		go func() { // ends with the process
+			time.Sleep(o.Every * time.Duration(i) / time.Duration(o.Count))
+			for range time.Tick(o.Every) {
+				world.Org.Emit(1)
+			}
+		}()
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0
