@@ -1,7 +1,10 @@
 package txn
 
 import (
+	"cmp"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -37,6 +40,49 @@ func TestSubscriptionOfOnePartition(t *testing.T) {
 		golden, _ := hex.DecodeString(c.encoded)
 		if got := readSubscription(protocolOne, golden); !reflect.DeepEqual(got, c.read) {
 			t.Errorf("%s: read as %+v", c.name, got)
+		}
+	}
+}
+
+// Whoever makes the assignment in a group of both versions, this one or the one before, it is the same.
+func TestAssignAsTheVersionBefore(t *testing.T) {
+	claim := func(metadata []byte) int32 {
+		var s consumer.Subscription
+		if err := protocol.Unmarshal(metadata, consumer.MaxVersionSupported, &s); err != nil {
+			t.Fatal(err)
+		}
+		return int32(binary.BigEndian.Uint32(s.UserData))
+	}
+	before := func(ids []string, metadata map[string][]byte) string {
+		return slices.MinFunc(ids, func(a, b string) int {
+			return cmp.Or(cmp.Compare(claim(metadata[b]), claim(metadata[a])), cmp.Compare(a, b))
+		})
+	}
+	for range 2000 {
+		var ids []string
+		var members []candidate
+		metadata := map[string][]byte{}
+		for i := range 1 + rand.IntN(4) {
+			id := fmt.Sprint(rand.IntN(100), "-", i)
+			s := standing{generation: 5 + rand.Int32N(3), joined: rand.Int32N(5)}
+			switch rand.IntN(3) {
+			case 0:
+				s.owned = []holding{{0, 1 + rand.Int32N(5)}}
+			case 1:
+				s.resting = []int32{0}
+			}
+			encoded, err := subscription("t", 1, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids, metadata[id] = append(ids, id), encoded
+			members = append(members, candidate{id, readSubscription(protocolOne, encoded)})
+		}
+		want := before(ids, metadata)
+		for i, given := range assign(1, members) {
+			if (len(given) == 1) != (members[i].id == want) {
+				t.Fatalf("%s is given %v, not %s, of %+v", members[i].id, given, want, members)
+			}
 		}
 	}
 }
