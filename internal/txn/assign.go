@@ -80,7 +80,9 @@ func newSpread(partitions int32, members []candidate) *spread {
 		for _, p := range members[m].stopping {
 			if s.has(p) {
 				s.holders[p]++
-				s.stopper[p] = m
+				if o := s.stopper[p]; o == nobody || members[m].generation > members[o].generation {
+					s.stopper[p] = m
+				}
 			}
 		}
 	}
@@ -163,7 +165,7 @@ func (s *spread) give(p int32, m int) {
 	s.room[m]--
 }
 
-// deal gives what is left to those that have room, the emptiest first, and to one that gave it back only where there is
+// deal gives what is left to those that have most room, and to one that gave it back only where there is
 // no other.
 func (s *spread) deal() {
 	resting := make([]map[int32]bool, len(s.members))
@@ -192,7 +194,14 @@ func (s *spread) deal() {
 	}
 }
 
-// free reports whether a member may start with its partition: nobody else holds it, or it has the newest claim.
+// free reports whether a member may lead its partition at once: nobody else holds it, or those that do are zombies.
 func (s *spread) free(p int32, m int) bool {
-	return s.owner[p] == m || s.holders[p] == 0 || s.holders[p] == 1 && s.owner[p] == nobody && s.stopper[p] == m
+	stopper := s.stopper[p]
+	switch {
+	case s.holders[p] == 0 || s.holders[p] == 1 && (s.owner[p] == m || stopper == m):
+		return true
+	case s.owner[p] == m:
+		return stopper == nobody || stopper == m || s.members[stopper].generation < s.members[m].generation
+	}
+	return false
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,18 +25,21 @@ const (
 	replicaBrokers = "TXN_TEST_REPLICA_BROKERS"
 	replicaSession = "TXN_TEST_REPLICA_SESSION"
 	replicaName    = "TXN_TEST_REPLICA_NAME"
+	replicaParts   = "TXN_TEST_REPLICA_PARTITIONS"
 )
 
 func TestMain(m *testing.M) {
 	if brokers := os.Getenv(replicaBrokers); brokers != "" {
-		runReplica(strings.Split(brokers, ","), os.Getenv(replicaSession))
+		partitions, _ := strconv.Atoi(os.Getenv(replicaParts))
+		runReplica(strings.Split(brokers, ","), os.Getenv(replicaSession), int32(partitions))
 		return
 	}
 	os.Exit(m.Run())
 }
 
-// runReplica takes part in an election until SIGTERM and prints a line whenever it leads or no longer does.
-func runReplica(brokers []string, session string) {
+// runReplica takes part in an election until SIGTERM and prints a line whenever it leads or no longer does: with many
+// partitions which one, and when.
+func runReplica(brokers []string, session string, partitions int32) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	timeout, err := time.ParseDuration(session)
@@ -45,12 +49,27 @@ func runReplica(brokers []string, session string) {
 	log := zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), os.Stderr, zap.DebugLevel))
 	c := Dial(Config{Brokers: brokers, ClientID: "replica", Logger: log})
 	defer c.Close()
-	e := c.NewElection(ElectionConfig{GroupID: "replicas", Name: os.Getenv(replicaName), Topic: topicLog, SessionTimeout: timeout})
+	group := "replicas"
+	if partitions > 1 {
+		group = fleetGroup
+	}
+	e := c.NewElection(ElectionConfig{
+		GroupID: group, Name: os.Getenv(replicaName), Topic: topicLog, Partitions: partitions, SessionTimeout: timeout,
+	})
+	say := func(line string, partition int32) {
+		if partitions > 1 {
+			line = fmt.Sprintln(line, partition, time.Now().UnixNano())
+		}
+		fmt.Println(strings.TrimSpace(line))
+	}
 	fmt.Println("started")
-	_ = e.Run(ctx, func(ctx context.Context, _ int32) error {
-		fmt.Println("leads")
+	_ = e.Run(ctx, func(ctx context.Context, partition int32) error {
+		say("leads", partition)
 		<-ctx.Done()
-		fmt.Println("lost")
+		if partitions > 1 {
+			time.Sleep(time.Duration(partition) * 5 * time.Millisecond) // what stops takes its time
+		}
+		say("lost", partition)
 		return ctx.Err()
 	})
 	fmt.Println("left")
@@ -64,10 +83,11 @@ type replica struct {
 	lines chan string
 }
 
-func startReplica(t *testing.T, name string, brokers []string, session time.Duration) *replica {
+func startReplica(t *testing.T, name string, brokers []string, session time.Duration, env ...string) *replica {
 	t.Helper()
-	r := &replica{t: t, name: name, cmd: exec.Command(os.Args[0]), lines: make(chan string, 100)}
+	r := &replica{t: t, name: name, cmd: exec.Command(os.Args[0]), lines: make(chan string, 1000)}
 	r.cmd.Env = append(os.Environ(), replicaBrokers+"="+strings.Join(brokers, ","), replicaSession+"="+session.String(), replicaName+"="+name)
+	r.cmd.Env = append(r.cmd.Env, env...)
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -55,6 +55,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("HangingTransactionIsNamed", func(t *testing.T) { testHangingTransactionIsNamed(t, cluster.Brokers()) })
 	t.Run("QuotaThatCounts", func(t *testing.T) { testQuotaThatCounts(t, cluster.Brokers()) })
 	t.Run("Election", func(t *testing.T) { testElection(t, cluster.Brokers(), 3*time.Second) })
+	t.Run("Fleet", func(t *testing.T) { testFleet(t, cluster.Brokers(), 3*time.Second) })
 }
 
 // Three nodes, of which one at a time is killed, frozen or stopped while transactions are committed without a break.

@@ -203,6 +203,9 @@ func (m *member) refused(code int16) error {
 	case kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.FencedInstanceID:
 		m.id = ""
 		return fmt.Errorf("%w: %w", errEvicted, kafka.Error(code))
+	case kafka.InconsistentGroupProtocol:
+		return fmt.Errorf("group %s has members that share another number of partitions; stop them before this one can join: %w",
+			m.config.GroupID, kafka.Error(code))
 	}
 	return codeError(kafka.Error(code), "Read", "group "+m.config.GroupID)
 }
