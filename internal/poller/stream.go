@@ -69,7 +69,7 @@ func (s *streamLanes) retention(p *Poller) func(context.Context) error {
 		for _, i := range held {
 			p.log.Info("the API holds an expired interval again; it is read", zap.String("stream", s.Name), zap.Stringer("interval", i))
 		}
-		return p.do(ctx, func(step *stepBuilder) {
+		return p.note(ctx, func(step *stepBuilder) {
 			step.change(s.Name, func(l offsets.Ledger) offsets.Ledger {
 				for _, i := range held {
 					l = l.Want(i)
