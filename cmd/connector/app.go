@@ -47,7 +47,8 @@ type app struct {
 	sink    *sink.Sink
 	replica *replica.Replica
 	term    *poller.Poller
-	members []txn.Member // of the group, when it was looked at last; nil when that failed
+	facts   *offsets.Facts // of that term
+	members []txn.Member   // of the group, when it was looked at last; nil when that failed
 }
 
 func newApp(cfg Config, log *zap.Logger) (*app, error) {
@@ -211,6 +212,10 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 	if a.names != nil {
 		namer = a.names
 	}
+	a.facts = state.Facts
+	// A version that kept no facts may have led last: what it published is remembered by its time.
+	a.facts.Saw(state.IDs.Newest(time.Now().Add(time.Hour)))
+	a.sink.Facts(a.facts)
 	a.term = poller.New(poller.Config{
 		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,

@@ -101,8 +101,8 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	repaired := false
-	if o.repair && report.Count(verify.Missing) > 0 {
+	repaired, before := false, report.Count(verify.Missing)
+	if o.repair && before > 0 {
 		if err := v.repair(ctx, &report); err != nil {
 			return err
 		}
@@ -112,6 +112,8 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 		}
 		repaired = true
 	}
+	missing := report.Count(verify.Missing)
+	v.remember(ctx, missing, max(0, before-missing))
 	if o.asJSON {
 		err = report.WriteJSON(out)
 	} else {

@@ -170,12 +170,12 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 	r.set(Active, true)
 	defer r.set(Standby, true)
 
-	requests := f.state.Requests
+	requests, facts := f.state.Requests, f.state.Facts
 	term := r.cfg.NewTerm(f.state)
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := r.watch(ctx, f, term, requests); err != nil {
+		if err := r.watch(ctx, f, term, requests, facts); err != nil {
 			cancel(err)
 		}
 	})
@@ -192,7 +192,7 @@ func (r *Replica) term(ctx context.Context, f *follower) error {
 // It ends with ctx, or with an error that wraps ErrAgain when the topic is not the
 // one any more that the term's memory is of. The term owns the state by now: watch
 // must not touch it.
-func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request) error {
+func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map[string]offsets.Request, facts *offsets.Facts) error {
 	for id, request := range pending {
 		term.Request(id, request)
 	}
@@ -200,6 +200,9 @@ func (r *Replica) watch(ctx context.Context, f *follower, term Term, pending map
 	for ctx.Err() == nil {
 		found := make(map[string]offsets.Request)
 		err := f.reader.Poll(ctx, time.Second, func(rec *txn.Record) error {
+			if err := facts.Apply(r.cfg.Org, rec.Key, rec.Value); err != nil {
+				r.log.Warn("a fact in the offsets topic cannot be read", zap.Error(err))
+			}
 			id, request, err := offsets.ParseRequest(r.cfg.Org, rec.Key, rec.Value)
 			switch {
 			case err != nil:
