@@ -61,7 +61,7 @@ func TestDeployedNamesExist(t *testing.T) {
 			known[name+"_bucket"], known[name+"_count"], known[name+"_sum"] = true, true, true
 		}
 	}
-	for _, file := range []string{"prometheus/rules.yaml", "prometheus/rules_test.yaml", "grafana/genesys-audit.json", "grafana/genesys-audit-fleet.json"} {
+	for _, file := range []string{"prometheus/rules.yaml", "prometheus/rules_test.yaml", "prometheus/rules_days_test.yaml", "grafana/genesys-audit.json", "grafana/genesys-audit-fleet.json"} {
 		text, err := os.ReadFile("../../deploy/" + file)
 		if err != nil {
 			t.Fatal(err)
