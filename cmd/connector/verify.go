@@ -38,7 +38,9 @@ with which something is wrong and a table with a line for each day, and ends wit
 
 Without --from it compares all that is covered and that the API still holds.
 --repair has the active replica publish exactly what is missing (this process does
-it where none is active), compares again, and ends with 0 when all is right then.`,
+it where none is active), compares again, and ends with 0 when all is right then.
+
+What it found last is kept in the offsets topic; status page and metrics show it.`,
 		Example: "  connector verify\n  connector verify --from 7d --repair",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
