@@ -93,7 +93,7 @@ func TestVariables(t *testing.T) {
 
 // TestMetrics: every metric that is spoken of exists.
 func TestMetrics(t *testing.T) {
-	source := read(t, "../internal/web/metrics.go")
+	source := read(t, "../internal/web/metrics.go") + read(t, "../internal/web/metrics_fleet.go")
 	name := regexp.MustCompile(`\bgenesys_audit_([a-z_]*[a-z])\b`)
 	for path, text := range pages(t) {
 		for _, match := range name.FindAllStringSubmatch(text, -1) {

@@ -249,8 +249,9 @@ func TestTemplatesUseValues(t *testing.T) {
 // TestCopies: a chart can hold no file from outside its folder, so it has copies.
 func TestCopies(t *testing.T) {
 	for chart, source := range map[string]string{
-		"files/rules.yaml":         "../deploy/prometheus/rules.yaml",
-		"files/genesys-audit.json": "../deploy/grafana/genesys-audit.json",
+		"files/rules.yaml":               "../deploy/prometheus/rules.yaml",
+		"files/genesys-audit.json":       "../deploy/grafana/genesys-audit.json",
+		"files/genesys-audit-fleet.json": "../deploy/grafana/genesys-audit-fleet.json",
 	} {
 		want, err := os.ReadFile(source)
 		if err != nil {

@@ -44,6 +44,7 @@ type app struct {
 	sink    *sink.Sink
 	leader  *replica.Leader
 	term    *poller.Poller
+	facts   *offsets.Facts // of that term
 }
 
 // newApp makes the connector of one organisation in a process of its own.
@@ -184,6 +185,10 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 	if a.names != nil {
 		namer = a.names
 	}
+	a.facts = state.Facts
+	// A version that kept no facts may have led last: what it published is remembered by its time.
+	a.facts.Saw(state.IDs.Newest(time.Now().Add(time.Hour)))
+	a.sink.Facts(a.facts)
 	a.term = poller.New(poller.Config{
 		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,

@@ -75,14 +75,16 @@ func (h *handover) submit(ctx context.Context, r offsets.Request) (id string, ac
 	if err != nil {
 		return "", false, err
 	}
-	err = h.app.cluster.Append(ctx, h.app.cfg.Kafka.TopicOffsets, h.app.cfg.offsetsPartition(), &txn.Record{
-		Key: offsets.AppendRequestKey(nil, h.app.cfg.Org, id), Value: value, Time: time.Now().UnixMilli(),
-	})
-	if err != nil {
+	if err := h.write(ctx, offsets.AppendRequestKey(nil, h.app.cfg.Org, id), value); err != nil {
 		return "", false, err
 	}
 	members, err := h.app.cluster.GroupMembers(ctx, h.app.cfg.GroupID())
 	return id, len(members) > 0, err
+}
+
+// write appends a record to the offsets topic.
+func (h *handover) write(ctx context.Context, key, value []byte) error {
+	return h.app.cluster.Append(ctx, h.app.cfg.Kafka.TopicOffsets, h.app.cfg.offsetsPartition(), &txn.Record{Key: key, Value: value, Time: time.Now().UnixMilli()})
 }
 
 // follow reads on until done says so. Where no replica is active any more this

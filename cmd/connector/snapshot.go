@@ -18,7 +18,7 @@ import (
 // Snapshot is what the status page, its API and the metrics show.
 func (a *app) Snapshot() web.Snapshot {
 	a.mu.Lock()
-	encoder, decoder, out, member, term := a.encoder, a.decoder, a.sink, a.leader, a.term
+	encoder, decoder, out, member, term, facts := a.encoder, a.decoder, a.sink, a.leader, a.term, a.facts
 	a.mu.Unlock()
 	v, commit := build()
 	counts := a.stats.Counts()
@@ -50,6 +50,10 @@ func (a *app) Snapshot() web.Snapshot {
 	}
 	if term != nil && s.Role == web.Active {
 		s.Streams = a.streams(term, counts)
+		s.NewestEvent = facts.Newest()
+		if v := facts.Verified(); v != nil {
+			s.LastVerified = (*web.Verification)(v)
+		}
 	}
 	for _, m := range a.group() {
 		s.Replicas = append(s.Replicas, web.Replica{Name: m.Name, Active: slices.Contains(m.Partitions, a.cfg.offsetsPartition())})

@@ -106,6 +106,12 @@ func printStatus(out io.Writer, s web.Status) error {
 	if s.Rate.Limit > 0 {
 		fmt.Fprintf(out, "rate: %d of %d requests used in %s, waited %.0f s in all\n", s.Rate.Used, s.Rate.Limit, s.Rate.Window, s.Rate.ThrottledSeconds)
 	}
+	if s.Role == web.Active {
+		fmt.Fprintf(out, "newest event: %s\n", orElse(when("of", s.NewestEvent), "none was ever seen"))
+		if v := s.LastVerified; v != nil {
+			fmt.Fprintf(out, "verified: at %s, %d events missing, %d repaired\n", v.At.Format(time.RFC3339), v.Missing, v.Repaired)
+		}
+	}
 	if len(s.Streams) > 0 {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "\nSTREAM\tLAG\tCOVERED\tLEFT TO READ\tGAPS\tLATE")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -220,6 +221,22 @@ func (v *verification) headers(r *txn.Record) (at time.Time, digest []byte, ours
 		}
 	}
 	return at, digest, ours
+}
+
+// remember keeps the result where the active replica finds it, to be shown. The result
+// stands whether or not that works.
+func (v *verification) remember(ctx context.Context, missing, repaired int) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	value, err := json.Marshal(offsets.Verification{
+		At: time.Now().UTC().Truncate(time.Millisecond), From: v.whole.From, To: v.whole.To, Missing: missing, Repaired: repaired,
+	})
+	if err == nil {
+		err = v.h.write(ctx, offsets.AppendVerifiedKey(nil, v.app.cfg.Org), value)
+	}
+	if err != nil {
+		v.app.log.Warn("the result is not kept in the offsets topic, so the status page and lastVerified do not know of it", zap.Error(err))
+	}
 }
 
 // maxRequestIDs bounds a request to what one record holds.

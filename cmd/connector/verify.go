@@ -38,7 +38,9 @@ with which something is wrong and a table with a line for each day, and ends wit
 
 Without --from it compares all that is covered and that the API still holds.
 --repair has the active replica publish exactly what is missing (this process does
-it where none is active), compares again, and ends with 0 when all is right then.`,
+it where none is active), compares again, and ends with 0 when all is right then.
+
+What it found last is kept in the offsets topic; status page and metrics show it.`,
 		Example: "  connector verify\n  connector verify --from 7d --repair",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -101,8 +103,8 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	repaired := false
-	if o.repair && report.Count(verify.Missing) > 0 {
+	repaired, before := false, report.Count(verify.Missing)
+	if o.repair && before > 0 {
 		if err := v.repair(ctx, &report); err != nil {
 			return err
 		}
@@ -112,6 +114,8 @@ func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) 
 		}
 		repaired = true
 	}
+	missing := report.Count(verify.Missing)
+	v.remember(ctx, missing, max(0, before-missing))
 	if o.asJSON {
 		err = report.WriteJSON(out)
 	} else {

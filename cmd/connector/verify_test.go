@@ -19,6 +19,7 @@ import (
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/sandbox"
 	"genesys-audit-connector/internal/verify"
+	"genesys-audit-connector/internal/web"
 )
 
 // command makes an app as a command in another terminal would have it.
@@ -96,8 +97,9 @@ func settled(t *testing.T, n int) *scene {
 
 func TestVerifyFindsNothingWrong(t *testing.T) {
 	s := settled(t, 2000)
-	s.start()
+	_, stop := s.start()
 	s.published(30 * time.Second)
+	began := time.Now()
 	r, err := s.verify(verifyOptions{})
 	if err != nil || !r.OK || len(r.Findings) > 0 {
 		t.Errorf("%v: %+v", err, r)
@@ -112,6 +114,35 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 	if sum != 2000 {
 		t.Errorf("%d events were compared", sum)
 	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := s.start()
+	v := s.shownVerification(a, began)
+	if v.Missing != 0 || v.Repaired != 0 || v.To.Sub(v.From) < 18*time.Hour {
+		t.Errorf("after a restart it is %+v", v)
+	}
+	newest := time.Time{}
+	for _, e := range s.world.Org.Shown() {
+		if at := time.UnixMilli(e.Time); at.After(newest) {
+			newest = at
+		}
+	}
+	if got := a.Snapshot().NewestEvent; !got.Equal(newest) {
+		t.Errorf("after a restart the newest event is of %s, not of %s", got, newest)
+	}
+}
+
+// shownVerification waits until the connector shows a verification that ended after t.
+func (s *scene) shownVerification(a *app, t time.Time) web.Verification {
+	s.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if v := a.Snapshot().LastVerified; v != nil && v.At.After(t) {
+			return *v
+		}
+	}
+	s.Fatalf("no verification is shown: %+v", a.Snapshot().LastVerified)
+	panic("unreachable")
 }
 
 // TestVerifyComparesAllThatIsCovered: what the tail reads again at every poll is compared too.
@@ -166,7 +197,7 @@ func TestVerifyAtTheEdgeOfRetention(t *testing.T) {
 // TestVerifyNamesWhatIsWrong breaks the topics in every way and repairs what can be.
 func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	s := settled(t, 300)
-	s.start()
+	a, _ := s.start()
 	s.published(30 * time.Second)
 	raw, changes := s.env["KAFKA_TOPIC_RAW"], s.env["KAFKA_TOPIC_CHANGES"]
 	records, err := readTopic(t.Context(), s.brokers, raw)
@@ -204,6 +235,11 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 		t.Errorf("incomplete %q, not %q", got, want)
 	}
 
+	if v := s.shownVerification(a, time.Time{}); v.Missing != 5 || v.Repaired != 0 {
+		t.Errorf("shown as %+v", v)
+	}
+
+	began := time.Now()
 	if r, err = s.verify(verifyOptions{repair: true}); !errors.Is(err, errNotRight) {
 		t.Errorf("a repair cannot take anything away, but verify says %v", err)
 	}
@@ -212,6 +248,9 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 	}
 	if got := r.IDs(verify.Duplicate); len(got) != 2 {
 		t.Errorf("the repair left %q twice", got)
+	}
+	if v := s.shownVerification(a, began); v.Missing != 0 || v.Repaired != 5 {
+		t.Errorf("after the repair it is shown as %+v", v)
 	}
 }
 

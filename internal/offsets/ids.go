@@ -84,6 +84,23 @@ func (s *IDs) Remove(id string) {
 // Len is how many ids are remembered.
 func (s *IDs) Len() int { return s.n }
 
+// Newest is the latest time that an id is remembered under and that is before limit; zero
+// where there is none.
+func (s *IDs) Newest(limit time.Time) time.Time {
+	newest := int64(math.MinInt64)
+	for _, p := range s.dir { // a page that stands in several places is looked at again
+		for i := range p.n {
+			if ms := p.entries[i].ms(); ms > newest && ms < limit.UnixMilli() {
+				newest = ms
+			}
+		}
+	}
+	if newest == math.MinInt64 {
+		return time.Time{}
+	}
+	return time.UnixMilli(newest).UTC()
+}
+
 // Bytes is the memory that the ids take.
 func (s *IDs) Bytes() int {
 	return cap(s.dir)*int(unsafe.Sizeof(s.dir[0])) + s.pages*pageClass + s.texts

@@ -17,6 +17,9 @@ const (
 	requestKind = "request"
 	tokenKind   = "token"
 	logKind     = "log"
+	// Facts
+	newestKind   = "newest"
+	verifiedKind = "verified"
 )
 
 // AppendSeenKey appends the key under which the id of a published event stands.
@@ -50,7 +53,7 @@ func appendKey(dst []byte, org, kind, name string) []byte {
 	return append(append(appendKind(dst, org, kind), '/'), name...)
 }
 
-// splitKey is the reverse of the Append functions. name is nil for token and log;
+// splitKey is the reverse of the Append functions. name is nil where a kind has one key only;
 // ok is false where none of them wrote the key.
 func splitKey(key []byte) (org, kind, name []byte, ok bool) {
 	org, rest, ok := bytes.Cut(key, []byte{'/'})
@@ -63,7 +66,7 @@ func splitKey(key []byte) (org, kind, name []byte, ok bool) {
 		ok = len(name) > 0 && len(name) <= audit.MaxIDBytes
 	case ledgerKind, requestKind:
 		ok = len(name) > 0
-	case tokenKind, logKind:
+	case tokenKind, logKind, newestKind, verifiedKind:
 		ok = !named
 	default:
 		ok = false

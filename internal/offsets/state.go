@@ -22,6 +22,7 @@ type State struct {
 	Requests map[string]Request // by id
 	Token    []byte             // sealed; nil for none
 	Log      []byte             // state of the evidence log; nil for none
+	Facts    *Facts             // never nil; safe for concurrent use, unlike the rest
 	// Damaged has the streams whose ledger is there and cannot be read. Such a
 	// stream must not start anew: what was published would be published again.
 	Damaged map[string]error
@@ -33,7 +34,7 @@ type State struct {
 func NewState(org string) *State {
 	return &State{
 		IDs: new(IDs), Ledgers: make(map[string]Ledger), Requests: make(map[string]Request),
-		Damaged: make(map[string]error), org: org,
+		Damaged: make(map[string]error), Facts: new(Facts), org: org,
 	}
 }
 
@@ -44,7 +45,7 @@ func (s *State) Apply(key, value []byte) error {
 	org, kind, name, ok := splitKey(key)
 	switch {
 	case !ok:
-		return &RecordError{Key: string(key), Want: "<org>/seen/<id>, <org>/ledger/<stream>, <org>/request/<id>, <org>/token or <org>/log"}
+		return &RecordError{Key: string(key), Want: "<org>/seen/<id>, <org>/ledger/<stream>, <org>/request/<id>, <org>/token, <org>/log, <org>/newest or <org>/verified"}
 	case string(org) != s.org:
 		return nil
 	}
@@ -58,6 +59,8 @@ func (s *State) Apply(key, value []byte) error {
 	case logKind:
 		s.Log = bytes.Clone(value)
 		return nil
+	case newestKind, verifiedKind:
+		return s.Facts.Apply(s.org, key, value)
 	default:
 		if s.Token = bytes.Clone(value); value != nil && len(value) == 0 {
 			s.Token = nil

@@ -54,6 +54,7 @@ func TestKeys(t *testing.T) {
 	for want, key := range map[string][]byte{
 		"acme-1/seen/a/b": AppendSeenKey(nil, org, "a/b"), "x acme-1/ledger/type=b": AppendLedgerKey([]byte("x "), org, "type=b"),
 		"acme-1/request/7": AppendRequestKey(nil, org, "7"), "acme-1/token": AppendTokenKey(nil, org),
+		"acme-1/newest": AppendNewestKey(nil, org), "acme-1/verified": AppendVerifiedKey(nil, org),
 	} {
 		if string(key) != want {
 			t.Errorf("%q, want %q", key, want)
@@ -159,7 +160,9 @@ func TestApplyReportsForeignRecords(t *testing.T) {
 		{org + "/seen/x", ""}, {org + "/seen/x", "-"}, {org + "/seen/x", "+1"}, {org + "/seen/x", "1.5"}, {org + "/seen/x", " 1"},
 		{org + "/seen/x", "0x10"}, {org + "/seen/x", "253402300800000"}, {org + "/seen/x", "-62135596800001"},
 		{org + "/seen/x", "99999999999999999999999999"},
-		{org + "/token", ""},
+		{org + "/token", ""}, {org + "/newest/x", "x"}, {org + "/newest", "soon"}, {org + "/newest", ""}, {org + "/verified", "{}"}, {org + "/verified", ""},
+		{org + "/verified", `{"at":"2026-03-01T12:00:00Z","from":"2026-03-02T12:00:00Z","to":"2026-03-01T12:00:00Z","missing":0,"repaired":0}`},
+		{org + "/verified", `{"at":"2026-03-01T12:00:00Z","from":"2026-03-01T12:00:00Z","to":"2026-03-01T12:00:00Z","missing":-1,"repaired":0}`},
 		{org + "/ledger/x", ""}, {org + "/ledger/x", "null"}, {org + "/ledger/x", "{}"}, {org + "/ledger/x", `{"version":1,"covered":7}`},
 		{org + "/request/x", ""}, {org + "/request/x", "null"}, {org + "/request/x", "[]"}, {org + "/request/x", `{"kind":"drop"}`},
 		{org + "/request/x", `{"kind":"backfill","from":"2026-03-01T12:00:00Z","to":"2026-03-01T12:00:00Z"}`},

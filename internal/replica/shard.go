@@ -101,7 +101,7 @@ func (s *Shard) catchUp(ctx context.Context, l *load) {
 		f.reader.Close()
 	} else {
 		l.state, l.offset = f.state, f.reader.Offset()
-		l.inbox.begin(l.offset)
+		l.inbox.begin(l.offset, l.state.Facts)
 		s.goOn(f.reader)
 	}
 	l.err = err
@@ -130,7 +130,7 @@ func (s *Shard) read(ctx context.Context, batch []*load) {
 			l.err = err
 		}
 		l.offset = reader.Offset()
-		l.inbox.begin(l.offset)
+		l.inbox.begin(l.offset, l.state.Facts)
 		close(l.done)
 	}
 	if err != nil || !s.goOn(reader) {
@@ -214,6 +214,9 @@ func (s *Shard) deliver(rec *txn.Record) error {
 	s.mu.Unlock()
 	if in == nil {
 		return nil
+	}
+	if err := in.fact(rec); err != nil {
+		s.log.Warn("a fact in the offsets topic cannot be read", zap.String("org", in.org), zap.Error(err))
 	}
 	id, request, err := offsets.ParseRequest(in.org, rec.Key, rec.Value)
 	if err != nil {

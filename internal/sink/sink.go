@@ -62,6 +62,9 @@ type Sink struct {
 	key, value, text []byte
 	headers          []txn.Header
 
+	facts  *offsets.Facts // nil where nobody wants to know
+	newest time.Time      // event of the step that is being written, where it is newer than those before
+
 	log   *evidence.Log // nil where there is none
 	logTo Topic
 	hash  evidence.Changes
@@ -91,6 +94,10 @@ func (s *Sink) Totals() (changes, problems, unknown int) {
 	return s.totals.changes, s.totals.problems, s.totals.unknown
 }
 
+// Facts gives the Sink what is known of all events before, at the beginning of a term and
+// never while Commit runs. The Sink adds what it publishes.
+func (s *Sink) Facts(facts *offsets.Facts) { s.facts = facts }
+
 // Recent are the values of the newest change records committed, newest first.
 func (s *Sink) Recent() [][]byte { return s.recent.newest() }
 
@@ -108,6 +115,9 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 	if err == nil {
 		s.encoder.Committed()
 		s.logged()
+		if !s.newest.IsZero() {
+			s.facts.Saw(s.newest)
+		}
 		s.cost.add(step, s.producer.Stats().Bytes-before)
 		s.recent.keep()
 		s.mu.Lock()
@@ -158,6 +168,9 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		}
 	}
 	if err := s.offsets(step, now); err != nil {
+		return err
+	}
+	if err := s.newestEvent(step, now); err != nil {
 		return err
 	}
 	if err := s.evidence(step, now); err != nil {
@@ -298,6 +311,28 @@ func (s *Sink) offsets(step *poller.Step, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// newestEvent writes the time of the newest event, where the step holds it. A time that is
+// ahead of us and of the interval that the event was read in says nothing.
+func (s *Sink) newestEvent(step *poller.Step, now time.Time) error {
+	s.newest = time.Time{}
+	if s.facts == nil {
+		return nil
+	}
+	newest := s.facts.Newest()
+	for i := range step.Events {
+		pub := &step.Events[i]
+		if at := pub.Event.Time; at.After(newest) && (at.Before(now) || at.Equal(pub.Remember)) {
+			newest, s.newest = at, at
+		}
+	}
+	if s.newest.IsZero() {
+		return nil
+	}
+	s.key = offsets.AppendNewestKey(s.key[:0], s.cfg.Org)
+	s.value = offsets.AppendNewestValue(s.value[:0], s.newest)
+	return s.offset(s.key, s.value, now)
 }
 
 func (s *Sink) offset(key, value []byte, now time.Time) error {

@@ -156,6 +156,52 @@ func TestStepIsWrittenWhole(t *testing.T) {
 	}
 }
 
+// The newest event's own time is kept in the step's own transaction, and only where it is newer.
+func TestNewestEventIsKept(t *testing.T) {
+	r := newRig(t, Config{})
+	facts := new(offsets.Facts)
+	r.Facts(facts)
+	event := func(id string, at time.Time, remember time.Time) poller.Publication {
+		body := fmt.Sprintf(`{"id":%q,"eventDate":%q,"entityType":"QUEUE"}`, id, at.UTC().Format(audit.TimeFormat))
+		pub := publication(t, body)
+		if !pub.Event.Time.Equal(at) {
+			t.Fatalf("the event is of %s", pub.Event.Time)
+		}
+		pub.Remember = remember
+		return pub
+	}
+	old := time.Date(2026, 1, 15, 14, 32, 10, 0, time.UTC)
+	never := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	ahead := time.Now().Add(time.Minute).Truncate(time.Millisecond) // the API's clock may be ahead
+	written := 0
+	for _, c := range []struct {
+		events []poller.Publication
+		want   time.Time
+		writes int
+	}{
+		{nil, time.Time{}, 0},
+		{[]poller.Publication{event("a", old, old), event("b", old.Add(-time.Hour), old.Add(-time.Hour))}, old, 1},
+		{[]poller.Publication{event("c", old.Add(-time.Minute), old.Add(-time.Minute))}, old, 0},
+		{[]poller.Publication{event("d", old.Add(time.Hour), never)}, old.Add(time.Hour), 1},
+		{[]poller.Publication{event("e", ahead.Add(24*time.Hour), never)}, old.Add(time.Hour), 0}, // it claims anything
+		{[]poller.Publication{event("f", ahead, ahead)}, ahead, 1},
+	} {
+		if err := r.Commit(t.Context(), &poller.Step{Events: c.events, Remember: []poller.Remembered{{ID: "x", At: old}}}); err != nil {
+			t.Fatal(err)
+		}
+		written += 1 + len(c.events) + c.writes
+		state := offsets.NewState("acme")
+		for _, rec := range r.read(t, offsetsTopic, written) {
+			if err := state.Apply(rec.Key, rec.Value); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := state.Facts.Newest(); !got.Equal(c.want) || !facts.Newest().Equal(c.want) {
+			t.Errorf("it is %s in the topic and %s in memory, not %s", got, facts.Newest(), c.want)
+		}
+	}
+}
+
 // An event that lacks everything has neither header nor entity.
 func TestHeadersWithoutValueAreLeftOut(t *testing.T) {
 	r := newRig(t, Config{})

@@ -140,17 +140,17 @@ func TestOverviewHeadlineRanks(t *testing.T) {
 	}
 	check("1 of 14 organisations is failing", bad)
 	drop(stateFailing)
-	check("2 of 13 organisations are with gaps", warn)
+	check("2 of 13 organisations have gaps", warn)
 	drop(stateGaps)
-	check("1 of 11 organisations is with events missing", warn)
+	check("1 of 11 organisations lacks events", warn)
 	drop(stateMissing)
 	check("1 of 10 organisations is behind", warn)
 	drop(stateBehind)
 	check("Running, with trouble", warn)
 	f.whole.OrgsFileError = ""
-	check("1 of 9 organisations is with a warning", warn)
+	check("1 of 9 organisations has a warning", warn)
 	drop(stateWarning)
-	check("1 of 8 organisations is without any event", warn)
+	check("1 of 8 organisations has shown no event", warn)
 	drop(stateSilent)
 	check("1 of 7 organisations is starting", idle)
 	drop(stateStarting)
@@ -240,8 +240,9 @@ func TestOverviewOfTwentyThousand(t *testing.T) {
 // 300 organisations on one page, in at most 300 kB and 100 ms.
 func TestOverviewOfThreeHundred(t *testing.T) {
 	h := fleetHandler(t, fleetOf(300))
-	fastest := time.Hour
-	for range 8 { // the machine may have other things to do
+	limit, fastest := slow*100*time.Millisecond, time.Hour
+	// The machine may have other things to do: that it is fast once shows that it can be.
+	for deadline := time.Now().Add(10 * time.Second); fastest > limit && time.Now().Before(deadline); {
 		began := time.Now()
 		_, page := get(t, h, "GET", "/")
 		fastest = min(fastest, time.Since(began))
@@ -249,7 +250,7 @@ func TestOverviewOfThreeHundred(t *testing.T) {
 			t.Fatalf("%d organisations in %d bytes", len(names(page)), len(page))
 		}
 	}
-	if fastest > slow*100*time.Millisecond {
+	if fastest > limit {
 		t.Errorf("it takes %s", fastest)
 	}
 }

@@ -51,7 +51,8 @@ func (f *Fleet) troubles() []Failure {
 // judgeFleet says the most important thing first: what does not work, then what is
 // missing, then what is late, then what is under way.
 func judgeFleet(f *Fleet, t *fleetTotals) verdict {
-	n := func(s state) string { return some(t.states[s], t.all) }
+	// n is how many are in a state, with the verb for one of them and for several.
+	n := func(s state, one, several string) string { return some(t.states[s], t.all, one, several) }
 	troubles := f.troubles()
 	switch {
 	case f.NotReady != "" && len(troubles) == 0:
@@ -59,31 +60,31 @@ func judgeFleet(f *Fleet, t *fleetTotals) verdict {
 	case f.NotReady != "":
 		return verdict{bad, "This replica is not ready", sentence(f.NotReady)}
 	case t.states[stateFailing] > 0:
-		return verdict{bad, n(stateFailing) + " failing", fmt.Sprintf("%s: %s", t.worst.Org, shown(t.worst.LastError, maxValue))}
+		return verdict{bad, n(stateFailing, "is failing", "are failing"), fmt.Sprintf("%s: %s", t.worst.Org, shown(t.worst.LastError, maxValue))}
 	case t.states[stateGaps] > 0:
-		return verdict{warn, n(stateGaps) + " with gaps", "Some older time is missing there. The page of each tells the reasons; what the API still holds is tried again by itself."}
+		return verdict{warn, n(stateGaps, "has gaps", "have gaps"), "Some older time is missing there. The page of each tells the reasons; what the API still holds is tried again by itself."}
 	case t.states[stateMissing] > 0:
-		return verdict{warn, n(stateMissing) + " with events missing", "connector verify found them missing. connector verify --repair has them published."}
+		return verdict{warn, n(stateMissing, "lacks events", "lack events"), "connector verify found them missing. connector verify --repair has them published."}
 	case t.states[stateBehind] > 0:
 		level := warn
 		if t.furthest.Lag >= lagBad {
 			level = bad
 		}
-		return verdict{level, n(stateBehind) + " behind", fmt.Sprintf("%s was read up to %s ago.", t.furthest.Org, human(t.furthest.Lag))}
+		return verdict{level, n(stateBehind, "is behind", "are behind"), fmt.Sprintf("%s was read up to %s ago.", t.furthest.Org, human(t.furthest.Lag))}
 	case len(troubles) > 0:
 		return verdict{warn, "Running, with trouble that concerns no single organisation", sentence(troubles[0].What)}
 	case t.states[stateWarning] > 0:
-		return verdict{warn, n(stateWarning) + " with a warning", fmt.Sprintf("%s: %s", t.worst.Org, shown(t.worst.LastError, maxValue))}
+		return verdict{warn, n(stateWarning, "has a warning", "have a warning"), fmt.Sprintf("%s: %s", t.worst.Org, shown(t.worst.LastError, maxValue))}
 	case t.states[stateSilent] > 0:
-		return verdict{warn, n(stateSilent) + " without any event", sentence("nothing can be said of them: " + noEventReasons)}
+		return verdict{warn, n(stateSilent, "has shown no event", "have shown no event"), sentence("nothing can be said of them: " + noEventReasons)}
 	case t.all == 0:
 		return verdict{idle, "No organisation", "ORGS_FILE names none."}
 	case t.states[stateStarting] > 0:
-		return verdict{idle, n(stateStarting) + " starting", "They begin within seconds of the replicas having agreed on who runs what."}
+		return verdict{idle, n(stateStarting, "is starting", "are starting"), "They begin within seconds of the replicas having agreed on who runs what."}
 	case t.here == 0:
 		return verdict{idle, "Standing by", "The other replicas run all organisations. This one takes over when one of them is gone."}
 	case t.states[stateFilling] > 0:
-		return verdict{busy, "Up to date, filling in history", fmt.Sprintf("%s still reading older time. New events do not wait behind it.", some(t.states[stateFilling], t.all))}
+		return verdict{busy, "Up to date, filling in history", n(stateFilling, "is", "are") + " still reading older time. New events do not wait behind it."}
 	case t.here < t.all:
 		return verdict{good, "Everything is there, of what this replica runs", fmt.Sprintf("%s of %s. The other replicas tell of theirs.", number(uint64(t.here)), count(t.all, "organisation"))}
 	}
@@ -91,11 +92,11 @@ func judgeFleet(f *Fleet, t *fleetTotals) verdict {
 }
 
 // some is how many of the organisations, and the verb.
-func some(n, all int) string {
+func some(n, all int, one, several string) string {
 	if n == 1 {
-		return "1 of " + count(all, "organisation") + " is"
+		several = one
 	}
-	return number(uint64(n)) + " of " + count(all, "organisation") + " are"
+	return number(uint64(n)) + " of " + count(all, "organisation") + " " + several
 }
 
 func (t *fleetTotals) answers(f *Fleet) []answer {

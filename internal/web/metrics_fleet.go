@@ -16,7 +16,7 @@ var (
 	organisations   = ofReplica("organisations", "Organisations by what this replica does for them.", "role")
 	ownedPartitions = ofReplica("replica_partitions", "Partitions of the offsets topic that this replica owns.")
 	fleetFailing    = ofReplica("replica_failing", "How many things that concern no organisation in particular do not work at the moment.")
-	eventsLastDay   = gauge("events_last_24h", "Events published in the last 24 hours, in whole hours.")
+	eventsLastDay   = gauge("events_last_day", "Events published in the last 24 hours by this replica.")
 )
 
 func ofReplica(name, help string, labels ...string) family {

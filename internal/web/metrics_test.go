@@ -54,14 +54,14 @@ func TestMetricsHaveTheRuntimeToo(t *testing.T) {
 // Alert rules and the dashboard name only metrics that there are.
 func TestDeployedNamesExist(t *testing.T) {
 	known := make(map[string]bool)
-	for _, f := range families {
+	for _, f := range slices.Concat(families, fleetFamilies) {
 		name := regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(f.desc.String())[1]
 		known[name] = true
 		if f.kind == 0 {
 			known[name+"_bucket"], known[name+"_count"], known[name+"_sum"] = true, true, true
 		}
 	}
-	for _, file := range []string{"prometheus/rules.yaml", "prometheus/rules_test.yaml", "grafana/genesys-audit.json"} {
+	for _, file := range []string{"prometheus/rules.yaml", "prometheus/rules_test.yaml", "prometheus/rules_days_test.yaml", "grafana/genesys-audit.json", "grafana/genesys-audit-fleet.json"} {
 		text, err := os.ReadFile("../../deploy/" + file)
 		if err != nil {
 			t.Fatal(err)
