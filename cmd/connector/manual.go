@@ -85,6 +85,10 @@ is used.`,
 		exit: "0  printed",
 		see:  "docs/schema.md",
 	},
+	"schema orgs": {
+		exit: "0  printed",
+		see:  "docs/organisations.md",
+	},
 	"version": {
 		exit: "0  printed",
 	},
