@@ -108,8 +108,8 @@ func TestStatusOfOneOrganisation(t *testing.T) {
 	t.Setenv("ORGS_FILE", writeOrgs(t, fleetOf(orgA, orgB)))
 	t.Setenv("HTTP_ADDR", strings.TrimPrefix(server.URL, "http://"))
 	for args, want := range map[string]string{
-		"status --json":                                   "/api/status",
-		"status --json --org a":                           "/api/status?org=a",
+		"status --json":         "/api/status",
+		"status --json --org a": "/api/status?org=a",
 		"status --json --org x --url " + server.URL + "/": "/api/status?org=x",
 	} {
 		if err := execute(strings.Fields(args)...); err != nil {
