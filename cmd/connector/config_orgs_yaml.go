@@ -241,7 +241,9 @@ func (t *orgsText) readHead(node ast.Node, split bool) {
 			t.listed = true
 			list, ok := value.(*ast.SequenceNode)
 			switch {
-			case split:
+			case split && value.Type() == ast.NullType:
+			case split: // what is left of it stands behind the list with too little indentation
+				t.add(lineOf(value.GetToken(), 0, line), "", "%s has the indentation neither of the list nor of the top; expected that of its organisation", keyOrganisations)
 			case ok:
 				t.readList(list, 0, 0)
 			case value.Type() == ast.NullType:
