@@ -16,7 +16,7 @@ import (
 )
 
 func newBackfill() *cobra.Command {
-	var from, to string
+	var from, to, org string
 	var wait bool
 	c := &cobra.Command{
 		Use:   "backfill --from T [--to T]",
@@ -35,7 +35,7 @@ interval is covered or stands in the ledger as a gap.`,
 			if err != nil {
 				return err
 			}
-			a, err := commandApp()
+			a, err := commandApp(org)
 			if err != nil {
 				return err
 			}
@@ -45,6 +45,7 @@ interval is covered or stands in the ledger as a gap.`,
 	}
 	c.Flags().StringVar(&from, "from", "", "where the interval begins: `T`")
 	c.Flags().StringVar(&to, "to", "", "where it ends: `T` (default now)")
+	addOrgFlag(c, &org)
 	c.Flags().BoolVar(&wait, "wait", false, "show the progress and end when the work is done")
 	return c
 }

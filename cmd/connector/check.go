@@ -21,7 +21,7 @@ import (
 )
 
 func newCheck() *cobra.Command {
-	var asJSON bool
+	var o checkOptions
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Look at everything the connector needs, and say what to do",
@@ -32,14 +32,22 @@ each whether it is as it should be, how long it took to see, and what to do.
 
 It changes nothing, and may run beside a connector with the same settings: nothing
 is fenced, joined, created or registered. It ends with 1 when something failed.`,
-		Example: "  connector check\n  connector check --json | jq '.checks[] | select(.status != \"ok\")'",
+		Example: "  connector check\n  connector check --all\n  connector check --json | jq '.checks[] | select(.status != \"ok\")'",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return check(c.Context(), envconfig.OsLookuper(), os.Environ(), asJSON, c.OutOrStdout())
+			return check(c.Context(), envconfig.OsLookuper(), os.Environ(), o, c.OutOrStdout())
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document at the end")
+	c.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON document at the end")
+	c.Flags().BoolVar(&o.all, "all", false, "check every organisation of ORGS_FILE, and print a table")
+	addOrgFlag(c, &o.org)
 	return c
+}
+
+// checkOptions are the flags of "connector check".
+type checkOptions struct {
+	org         string
+	asJSON, all bool
 }
 
 var errCheckFailed = errors.New("the check found something that keeps the connector from working, see above")
@@ -50,17 +58,28 @@ type checkReport struct {
 	Checks []doctor.Check `json:"checks"`
 }
 
-func check(ctx context.Context, env envconfig.Lookuper, environ []string, asJSON bool, out io.Writer) error {
+func check(ctx context.Context, env envconfig.Lookuper, environ []string, o checkOptions, out io.Writer) error {
+	if o.all {
+		return checkEvery(ctx, env, environ, o, out)
+	}
 	report := checkReport{OK: true, Checks: []doctor.Check{}}
 	lines := newCheckPrinter(out)
 	tell := func(c doctor.Check) {
 		report.Checks = append(report.Checks, c)
 		report.OK = report.OK && c.Status != doctor.Failed
-		if !asJSON {
+		if !o.asJSON {
 			lines.print(c)
 		}
 	}
-	err := examine(ctx, env, environ, tell)
+	cfg, err := loadOne(env, o.org)
+	if usage, ok := errors.AsType[usageError](err); ok {
+		return usage // of --org
+	}
+	if err == nil {
+		err = examine(ctx, cfg, environ, tell)
+	} else {
+		err = usageError{err}
+	}
 	if usage, ok := errors.AsType[usageError](err); ok {
 		report.OK = false
 		report.Checks = append(report.Checks, doctor.Check{
@@ -69,7 +88,7 @@ func check(ctx context.Context, env envconfig.Lookuper, environ []string, asJSON
 		err = wrongConfiguration(usage.error)
 	}
 	switch {
-	case asJSON:
+	case o.asJSON:
 		encoder := json.NewEncoder(out)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
@@ -85,12 +104,20 @@ func check(ctx context.Context, env envconfig.Lookuper, environ []string, asJSON
 
 const nameConfiguration, whereDescribed = "configuration", "\"connector run --help\" describes every variable"
 
-// examine tells of the configuration, and of everything else where it is right.
-func examine(ctx context.Context, env envconfig.Lookuper, environ []string, tell func(doctor.Check)) error {
-	cfg, err := Load(env)
-	if err != nil {
-		return usageError{err}
+// checkEvery checks every organisation that is configured.
+func checkEvery(ctx context.Context, env envconfig.Lookuper, environ []string, o checkOptions, out io.Writer) error {
+	if o.org != "" {
+		return errOrgAndAll
 	}
+	_, orgs, err := LoadFleet(env)
+	if err != nil {
+		return wrongConfiguration(err)
+	}
+	return checkAll(ctx, orgs, environ, o.asJSON, out)
+}
+
+// examine tells of everything that the connector needs with this configuration.
+func examine(ctx context.Context, cfg Config, environ []string, tell func(doctor.Check)) error {
 	var notes doctor.Notes
 	a, err := newApp(cfg, notes.Logger())
 	if err != nil {

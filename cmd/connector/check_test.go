@@ -30,7 +30,7 @@ func (s *scene) check(asJSON bool, settings map[string]string) (out string, err 
 	maps.Copy(env, settings)
 	var b bytes.Buffer
 	began := time.Now()
-	err = check(s.Context(), envconfig.MapLookuper(env), nil, asJSON, &b)
+	err = check(s.Context(), envconfig.MapLookuper(env), nil, checkOptions{asJSON: asJSON}, &b)
 	if took := time.Since(began); took > time.Minute {
 		s.Errorf("the check took %s", took)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"reflect"
@@ -35,13 +36,22 @@ func (r *reader) readFilesOf(v reflect.Value) {
 			r.add(name, "both it and %s_FILE are set; expected one of them", name)
 			continue
 		}
-		opened, err := openSecret(path)
-		if err != nil {
-			r.add(name+"_FILE", "cannot read %s: %s; expected a file that holds the secret alone", quoted(path), reason(err))
+		opened, fault := openSecretOf(name, path)
+		if fault != nil {
+			r.problems = append(r.problems, *fault)
 			continue
 		}
 		*secret = opened
 	}
+}
+
+// openSecretOf opens the file of a variable's secret.
+func openSecretOf(name, path string) (Secret, *Problem) {
+	opened, err := openSecret(path)
+	if err != nil {
+		return Secret{}, &Problem{name + "_FILE", fmt.Sprintf("cannot read %s: %s; expected a file that holds the secret alone", quoted(path), reason(err))}
+	}
+	return opened, nil
 }
 
 // checker finds what is wrong between variables, each of which is right.

@@ -213,23 +213,35 @@ func (l *orgsLoader) decode(key, text string) decodedSetting {
 	if d, ok := l.decoded[[2]string{key, text}]; ok {
 		return d
 	}
-	v := variableOf(key)
-	given := text
-	if v.Secret && key != v.Name && !filepath.IsAbs(text) {
-		given = filepath.Join(l.folder, text)
+	d := l.decodeOther(variableOf(key), key, text)
+	l.decoded[[2]string{key, text}] = d
+	return d
+}
+
+// decodeOther reads a text that was not read before.
+func (l *orgsLoader) decodeOther(v Variable, key, text string) (d decodedSetting) {
+	switch {
+	case v.Secret && key == v.Name:
+		d.value = reflect.ValueOf(NewSecret(cutNewline(text)))
+		return d
+	case v.Secret:
+		if !filepath.IsAbs(text) {
+			text = filepath.Join(l.folder, text)
+		}
+		secret, fault := openSecretOf(v.Name, text)
+		return decodedSetting{reflect.ValueOf(secret), fault}
 	}
 	field := reflect.StructField{Name: "Value", Type: v.kind, Tag: v.tag}
 	target := reflect.New(reflect.StructOf([]reflect.StructField{field}))
-	r := &reader{env: envconfig.MapLookuper(map[string]string{key: given})}
+	r := &reader{env: envconfig.MapLookuper(map[string]string{key: text})}
 	r.read(target.Interface())
-	d := decodedSetting{value: target.Elem().Field(0)}
+	d.value = target.Elem().Field(0)
 	switch {
 	case r.bug != nil:
 		d.fault = &Problem{key, r.bug.Error()}
 	case len(r.problems) > 0:
 		d.fault = &r.problems[0]
 	}
-	l.decoded[[2]string{key, text}] = d
 	return d
 }
 

@@ -287,6 +287,7 @@ func FuzzOrgsFile(f *testing.F) {
 		whole := newOrgsText(content)
 		if node := whole.parse(bytes.TrimPrefix(content, []byte("\ufeff")), 1, maxOrgsBytes, ""); node != nil {
 			whole.readHead(node, false)
+			whole.checkNames()
 		}
 		if len(whole.problems) == 0 && (!reflect.DeepEqual(whole.orgs, text.orgs) || !reflect.DeepEqual(whole.defaults, text.defaults)) {
 			t.Errorf("in pieces %v\nas one    %v", text.orgs, whole.orgs)

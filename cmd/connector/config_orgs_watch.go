@@ -109,20 +109,32 @@ type orgsWatch struct {
 	changed func([]Config)
 	failed  func(error)
 
-	seen  [sha256.Size]byte // the content that is in force
-	fault string            // what was wrong at the last look, "" for nothing
+	seen    [sha256.Size]byte // the content that is in force
+	refused [sha256.Size]byte // the content that was wrong at the last look
+	looks   int
+	fault   string // what was wrong at the last look, "" for nothing
 }
 
-// look takes the file in where it has changed. A wrong one is looked at each time: a secret
-// that it names may have come meanwhile.
+// refusedAgain is how many looks later a file that was wrong is read again.
+const refusedAgain = 6
+
+// look takes the file in where it has changed. A wrong one is read again now and then: a
+// secret that it names may have come meanwhile.
 func (w *orgsWatch) look(ctx context.Context) {
 	before, err := readOrgs(w.cfg.OrgsFile)
 	if err != nil {
+		w.refused = [sha256.Size]byte{}
 		w.tell(err)
 		return
 	}
-	if sha256.Sum256(before) == w.seen {
+	content := sha256.Sum256(before)
+	w.looks++
+	switch {
+	case content == w.seen:
+		w.refused = [sha256.Size]byte{}
 		w.tell(nil)
+		return
+	case content == w.refused && w.looks%refusedAgain != 0:
 		return
 	}
 	select {
@@ -133,7 +145,7 @@ func (w *orgsWatch) look(ctx context.Context) {
 	file, err := loadOrgs(w.cfg, w.env, nil)
 	var diff orgsChanges
 	if err == nil {
-		if file.content != sha256.Sum256(before) {
+		if file.content != content {
 			return // it is being written
 		}
 		diff = diffOrganisations(w.orgs, file.orgs)
@@ -141,8 +153,10 @@ func (w *orgsWatch) look(ctx context.Context) {
 	}
 	w.tell(err)
 	if err != nil {
+		w.refused = content
 		return
 	}
+	w.refused = [sha256.Size]byte{}
 	w.seen, w.orgs = file.content, file.orgs
 	if !diff.none() {
 		w.changed(file.orgs)

@@ -117,6 +117,10 @@ func TestOrgsFileIsReloaded(t *testing.T) {
 	w.fails(`"8" has no unit`)
 	w.replace(fleetOf(orgA, orgB+"    POLL_INTERVAL: 9s\n"))
 	w.fails("") // and nothing has changed
+	w.replace(fleetOf(orgA, orgB+"    POLL_INTERVAL: 8\n"))
+	w.fails(`"8" has no unit`) // again
+	w.replace(fleetOf(orgA, orgB+"    POLL_INTERVAL: 9s\n"))
+	w.fails("")
 
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -79,6 +82,9 @@ func (t *orgsText) add(line int, label, format string, args ...any) {
 	}
 	p := orgProblem{max(1, min(line, t.last)), label, fmt.Sprintf(format, args...)}
 	if !t.told[p] {
+		if t.told == nil {
+			t.told = map[orgProblem]bool{}
+		}
 		t.told[p] = true
 		t.problems = append(t.problems, p)
 	}
@@ -89,7 +95,7 @@ func newOrgsText(content []byte) *orgsText {
 	if !bytes.HasSuffix(content, []byte("\n")) {
 		last++
 	}
-	return &orgsText{lines: map[string]int{}, told: map[orgProblem]bool{}, last: last, defaults: orgSettings{label: defaultsLabel, line: 1}}
+	return &orgsText{last: last, defaults: orgSettings{label: defaultsLabel, line: 1}}
 }
 
 // parseOrgs reads the text. Each organisation of a list in block style is parsed on its own:
@@ -107,17 +113,57 @@ func parseOrgs(content []byte) *orgsText {
 		t.add(items[maxOrgs].line, keyOrganisations, "there are %d; expected at most %d", len(items), maxOrgs)
 		items = nil
 	}
-	for i, item := range items {
-		label := fmt.Sprintf("organisation %d", i+1)
-		switch list := t.parse(item.text, item.line, maxOrgBytes, label).(type) {
-		case nil:
-		case *ast.SequenceNode:
-			t.readList(list, item.line-1)
-		default:
-			t.add(item.line, label, "is not an item of the list; expected - %s: and its settings", keyName)
+	for _, piece := range parsePieces(items, t.last) {
+		t.orgs = append(t.orgs, piece.orgs...)
+		for _, p := range piece.problems {
+			t.add(p.line, p.label, "%s", p.text)
 		}
 	}
+	t.checkNames()
 	return t
+}
+
+// parsePieces parses each item of the list, several at a time.
+func parsePieces(items []orgsPiece, last int) []*orgsText {
+	pieces := make([]*orgsText, len(items))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(items); i = int(next.Add(1)) - 1 {
+				pieces[i] = &orgsText{last: last}
+				pieces[i].readItem(items[i], i)
+			}
+		})
+	}
+	workers.Wait()
+	return pieces
+}
+
+// readItem takes in one item of the list.
+func (t *orgsText) readItem(item orgsPiece, index int) {
+	label := fmt.Sprintf("organisation %d", index+1)
+	switch list := t.parse(item.text, item.line, maxOrgBytes, label).(type) {
+	case nil:
+	case *ast.SequenceNode:
+		t.readList(list, index, item.line-1)
+	default:
+		t.add(item.line, label, "is not an item of the list; expected - %s: and its settings", keyName)
+	}
+}
+
+// checkNames notes names that are there already, and where each stands.
+func (t *orgsText) checkNames() {
+	t.lines = make(map[string]int, len(t.orgs))
+	for _, o := range t.orgs {
+		switch first := t.lines[o.name]; {
+		case o.name == "":
+		case first > 0:
+			t.add(o.line, o.label, "%s: line %d has the same; expected a name of its own", keyName, first)
+		default:
+			t.lines[o.name] = o.line
+		}
+	}
 }
 
 // parse returns the root of a piece of the file that begins at a line; nil where there is
@@ -195,9 +241,11 @@ func (t *orgsText) readHead(node ast.Node, split bool) {
 			t.listed = true
 			list, ok := value.(*ast.SequenceNode)
 			switch {
-			case split:
+			case split && value.Type() == ast.NullType:
+			case split: // what is left of it stands behind the list with too little indentation
+				t.add(lineOf(value.GetToken(), 0, line), "", "%s has the indentation neither of the list nor of the top; expected that of its organisation", keyOrganisations)
 			case ok:
-				t.readList(list, 0)
+				t.readList(list, 0, 0)
 			case value.Type() == ast.NullType:
 				t.add(line, "", "%s is empty; expected a list, [] for none", keyOrganisations)
 			default:
@@ -213,13 +261,14 @@ func (t *orgsText) readHead(node ast.Node, split bool) {
 	}
 }
 
-func (t *orgsText) readList(list *ast.SequenceNode, offset int) {
-	for _, item := range list.Values {
+// readList takes in a list whose first item is the one of an index, offset lines into the file.
+func (t *orgsText) readList(list *ast.SequenceNode, index, offset int) {
+	for i, item := range list.Values {
 		if len(t.orgs) == maxOrgs {
 			t.add(lineOf(item.GetToken(), offset, 1), keyOrganisations, "there are %d; expected at most %d", len(list.Values), maxOrgs)
 			return
 		}
-		o := orgSettings{label: fmt.Sprintf("organisation %d", len(t.orgs)+1), line: lineOf(item.GetToken(), offset, 1)}
+		o := orgSettings{label: fmt.Sprintf("organisation %d", index+i+1), line: lineOf(item.GetToken(), offset, 1)}
 		if before := len(t.problems); t.readSettings(&o, item, offset, o.line) && o.name == "" && len(t.problems) == before {
 			t.add(o.line, o.label, "has no %s; expected one, %s", keyName, orgNames)
 		}
@@ -286,11 +335,6 @@ func (t *orgsText) readName(o *orgSettings, node ast.Node, line int) {
 		t.add(line, o.label, "%s: %s", keyName, err)
 		return
 	}
-	if first := t.lines[scalar]; first > 0 {
-		t.add(line, o.label, "%s: line %d has the same; expected a name of its own", keyName, first)
-		return
-	}
-	t.lines[scalar] = line
 	o.name = scalar
 }
 

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/health"
@@ -267,19 +265,6 @@ func (a *app) stamp(ctx context.Context, client *http.Client, c evidence.Checkpo
 	return a.cluster.Append(ctx, to.Name, to.Partition(a.cfg.Org), &txn.Record{Key: s.AppendKey(nil), Value: value, Time: time.Now().UnixMilli()})
 }
 
-// kafkaAlone is for commands that look at Kafka and at nothing else.
-func kafkaAlone(env envconfig.Lookuper) (Config, *txn.Cluster, error) {
-	cfg, err := LoadKafka(env)
-	if err != nil {
-		return Config{}, nil, wrongConfiguration(err)
-	}
-	if os.Getenv("LOG_LEVEL") == "" {
-		cfg.Log.Level = zapcore.WarnLevel // the command's own output tells what happens
-	}
-	cluster, err := dialKafka(cfg.Kafka, func(health.Subject, error) {}, newLogger(cfg.Log, os.Stderr))
-	return cfg, cluster, err
-}
-
 func newEvidence() *cobra.Command {
 	c := &cobra.Command{
 		Use: "evidence", Short: "The log that shows tampering", Args: noArguments,
@@ -293,22 +278,25 @@ what it held was altered or removed.`,
 }
 
 func newEvidenceCheckpoint() *cobra.Command {
-	return &cobra.Command{
+	var org string
+	c := &cobra.Command{
 		Use: "checkpoint", Short: "Print the newest checkpoint, to be kept elsewhere", Args: noArguments,
 		Long: `checkpoint prints the newest checkpoint as it stands in the evidence topic. It needs
 Kafka alone. Kept where nobody who writes to Kafka can change it, it proves all
 that came before it: see "connector evidence verify --checkpoint".`,
 		Example: "  connector evidence checkpoint > /safe/checkpoints/$(date +%F).txt",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return printCheckpoint(c.Context(), envconfig.OsLookuper(), c.OutOrStdout())
+			return printCheckpoint(c.Context(), envconfig.OsLookuper(), org, c.OutOrStdout())
 		},
 	}
+	addOrgFlag(c, &org)
+	return c
 }
 
 var errNoCheckpoint = errors.New("there is no checkpoint: nothing was published yet, or there is no evidence log")
 
-func printCheckpoint(ctx context.Context, env envconfig.Lookuper, out io.Writer) error {
-	cfg, cluster, err := kafkaAlone(env)
+func printCheckpoint(ctx context.Context, env envconfig.Lookuper, org string, out io.Writer) error {
+	cfg, cluster, err := kafkaAlone(env, org)
 	if err != nil {
 		return err
 	}

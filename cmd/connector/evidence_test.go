@@ -87,7 +87,7 @@ func TestEvidenceVerifyPassesAWholeLogAndNamesWhatIsWrong(t *testing.T) {
 		t.Errorf("%d events shown: %+v", shown, r)
 	}
 	var newest bytes.Buffer
-	if err := printCheckpoint(t.Context(), envconfig.MapLookuper(s.env), &newest); err != nil || newest.String() == string(text) {
+	if err := printCheckpoint(t.Context(), envconfig.MapLookuper(s.env), "", &newest); err != nil || newest.String() == string(text) {
 		t.Errorf("the newest checkpoint: %q, %v", newest.String(), err)
 	} else if c, err := evidence.ParseCheckpoint(newest.Bytes()); err != nil || c.Size != uint64(shown) {
 		t.Errorf("the newest checkpoint: %+v, %v", c, err)

@@ -32,6 +32,7 @@ import (
 )
 
 type evidenceOptions struct {
+	org               string
 	checkpoints, keys []string
 	authorities       string
 	from, to          string
@@ -64,11 +65,12 @@ checkpoints that were kept elsewhere (the connector's log has one each hour, and
 	f.StringArrayVar(&o.keys, "key", nil, "`VERIFIER` line of a key that signs (repeatable)")
 	f.StringVar(&o.authorities, "tsa-ca", "", "PEM `FILE` of the authorities whose time stamps are believed")
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
+	addOrgFlag(c, &o.org)
 	return c
 }
 
 func verifyEvidence(ctx context.Context, env envconfig.Lookuper, o evidenceOptions, out io.Writer) error {
-	cfg, cluster, err := kafkaAlone(env)
+	cfg, cluster, err := kafkaAlone(env, o.org)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 
 // historyOptions are the flags of "connector history".
 type historyOptions struct {
+	org      string
 	from, to string
 	member   bool
 	asJSON   bool
@@ -45,6 +46,7 @@ client of this id and was taken away again, and by whom: roles, queues, groups.`
 	f.StringVar(&o.to, "to", "", "where to end: `T` (default now)")
 	f.BoolVar(&o.member, "member", false, "the id is that of somebody who came or went: all partitions are read")
 	f.BoolVar(&o.asJSON, "json", false, "print a line of JSON for each change")
+	addOrgFlag(c, &o.org)
 	return c
 }
 
@@ -62,7 +64,7 @@ func printHistory(ctx context.Context, env envconfig.Lookuper, id string, o hist
 			return err
 		}
 	}
-	cfg, cluster, err := kafkaAlone(env)
+	cfg, cluster, err := kafkaAlone(env, o.org)
 	if err != nil {
 		return err
 	}

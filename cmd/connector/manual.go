@@ -59,23 +59,23 @@ is used.`,
 		see:         "docs/guarantees.md",
 	},
 	"status": {
-		environment: "HTTP_ADDR  where the replica listens (default :8080)",
+		environment: "HTTP_ADDR  where the replica listens (default :8080)\nORG_NAME, ORGS_FILE  what --org may be",
 		exit:        "0  it answered\n1  nothing answers, or something that is no connector\n2  wrong usage",
 	},
 	"history": {
-		environment: "The variables of \"connector run\" that begin with KAFKA_ or\nSCHEMA_REGISTRY_, and ORG_NAME.\nNO_COLOR  no colours",
+		environment: "The variables of \"connector run\" that begin with KAFKA_ or\nSCHEMA_REGISTRY_, and ORG_NAME or ORGS_FILE.\nNO_COLOR  no colours",
 		exit:        "0  printed, even if there is nothing\n1  failed, or was interrupted\n2  wrong usage or configuration",
 	},
 	"evidence": {
 		exit: "0  done\n1  failed\n2  wrong usage or configuration",
 	},
 	"evidence verify": {
-		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME.\nNO_COLOR  no progress bar",
+		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME\nor ORGS_FILE.\nNO_COLOR  no progress bar",
 		exit:        "0  all is as it was published\n1  something is not; or it failed, or was interrupted\n2  wrong usage or configuration",
 		see:         "connector verify, which holds Kafka against the API",
 	},
 	"evidence checkpoint": {
-		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME.",
+		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME\nor ORGS_FILE.",
 		exit:        "0  printed\n1  there is none, or it failed\n2  wrong usage or configuration",
 	},
 	"evidence key": {
@@ -84,6 +84,10 @@ is used.`,
 	"schema": {
 		exit: "0  printed",
 		see:  "docs/schema.md",
+	},
+	"schema orgs": {
+		exit: "0  printed",
+		see:  "docs/organisations.md",
 	},
 	"version": {
 		exit: "0  printed",

@@ -20,7 +20,7 @@ import (
 )
 
 func newStatus() *cobra.Command {
-	var url string
+	var url, org string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status",
@@ -36,11 +36,15 @@ role, how far behind each stream is, what is left to read, and the last error.`,
 					return usageError{err}
 				}
 				url = replicaURL(addr)
+				if org, err = statusOrg(envconfig.OsLookuper(), org); err != nil {
+					return err
+				}
 			}
-			return status(c.Context(), url, asJSON, c.OutOrStdout())
+			return status(c.Context(), url, org, asJSON, c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&url, "url", "", "the replica's address: `URL`, such as http://connector-0:8080 (default that of HTTP_ADDR on this machine)")
+	addOrgFlag(c, &org)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the answer of /api/status as it is")
 	return c
 }
@@ -57,10 +61,31 @@ func replicaURL(addr string) string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-func status(ctx context.Context, url string, asJSON bool, out io.Writer) error {
+// statusOrg is the organisation to ask this deployment's replica about, "" for what it shows
+// by itself: the only one, or all.
+func statusOrg(env envconfig.Lookuper, org string) (string, error) {
+	if org == "" {
+		return "", nil
+	}
+	s, err := loadScope(env)
+	if err != nil {
+		return "", wrongConfiguration(err)
+	}
+	name, err := s.choose(org)
+	if s.file == "" {
+		name = ""
+	}
+	return name, err
+}
+
+func status(ctx context.Context, url, org string, asJSON bool, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/api/status", nil)
+	path := "/api/status"
+	if org != "" {
+		path += "?org=" + neturl.QueryEscape(org)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+path, nil)
 	if err != nil {
 		return usageError{fmt.Errorf("connector status: --url: %w", err)}
 	}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap/zapcore"
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/verify"
@@ -16,8 +14,9 @@ import (
 
 // verifyOptions are the flags of "connector verify".
 type verifyOptions struct {
-	from, to       string
-	repair, asJSON bool
+	from, to            string
+	repair, asJSON, all bool
+	org                 string
 }
 
 var errNotRight = errors.New("something is wrong with what is in Kafka, see above; --repair publishes what is missing")
@@ -41,10 +40,13 @@ Without --from it compares all that is covered and that the API still holds.
 it where none is active), compares again, and ends with 0 when all is right then.
 
 What it found last is kept in the offsets topic; status page and metrics show it.`,
-		Example: "  connector verify\n  connector verify --from 7d --repair",
+		Example: "  connector verify\n  connector verify --from 7d --repair\n  connector verify --all",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := commandApp()
+			if o.all {
+				return verifyEvery(c.Context(), o, c.OutOrStdout())
+			}
+			a, err := commandApp(o.org)
 			if err != nil {
 				return err
 			}
@@ -61,19 +63,21 @@ What it found last is kept in the offsets topic; status page and metrics show it
 	f.StringVar(&o.to, "to", "", "where to end: `T` (default how far the tail has come)")
 	f.BoolVar(&o.repair, "repair", false, "publish what is missing")
 	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON")
+	f.BoolVar(&o.all, "all", false, "verify every organisation of ORGS_FILE, and print a table")
+	addOrgFlag(c, &o.org)
 	return c
 }
 
-// commandApp is the connector for a command that does not stay.
-func commandApp() (*app, error) {
-	cfg, err := Load(envconfig.OsLookuper())
+// verifyEvery verifies every organisation that is configured.
+func verifyEvery(ctx context.Context, o verifyOptions, out io.Writer) error {
+	if o.org != "" {
+		return errOrgAndAll
+	}
+	_, orgs, err := LoadFleet(envconfig.OsLookuper())
 	if err != nil {
-		return nil, wrongConfiguration(err)
+		return wrongConfiguration(err)
 	}
-	if os.Getenv("LOG_LEVEL") == "" {
-		cfg.Log.Level = zapcore.WarnLevel // the command's own output tells what happens
-	}
-	return newApp(cfg, newLogger(cfg.Log, os.Stderr))
+	return verifyAll(ctx, orgs, o, out)
 }
 
 func verifyCommand(ctx context.Context, a *app, o verifyOptions, out io.Writer) error {

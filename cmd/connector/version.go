@@ -58,16 +58,27 @@ the Go release that built it.`,
 }
 
 func newSchema() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "schema",
 		Short: "Print the Avro schema of the changes topic",
 		Long: `schema prints the Avro schema genesys.audit.ConfigurationChange as JSON, for a
 consumer that decodes by itself, or to register it by hand before an upgrade.`,
-		Example: "  connector schema > configuration_change.avsc",
+		Example: "  connector schema > configuration_change.avsc\n  connector schema orgs > orgs.schema.json",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(c.OutOrStdout(), schemas.ConfigurationChange)
 			return err
 		},
 	}
+	c.AddCommand(&cobra.Command{
+		Use:   "orgs",
+		Short: "Print the JSON schema of ORGS_FILE, for editors",
+		Long: `orgs prints a JSON schema (draft 07) of the file of organisations, with which editors
+complete and check it while it is written: VS Code's YAML extension by a first line
+"# yaml-language-server: $schema=orgs.schema.json".`,
+		Example: "  connector schema orgs > orgs.schema.json",
+		Args:    noArguments,
+		RunE:    func(c *cobra.Command, _ []string) error { return writeOrgsSchema(c.OutOrStdout()) },
+	})
+	return c
 }
