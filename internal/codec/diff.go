@@ -85,23 +85,24 @@ func typeOf(v jsonscan.Value) valueType {
 	}
 }
 
-// appendKey appends a key to a dotted path. One that the path could be misread
-// for is written in brackets, as a JSON string.
+// appendKey appends a key to a dotted path.
 func (e *Encoder) appendKey(path []byte, key jsonscan.Value) []byte {
 	mark := len(e.text)
-	name := key.View(&e.text)
-	if isPlainKey(name) {
-		if len(path) > 0 {
-			path = append(path, '.')
-		}
-		path = append(path, name...)
-	} else {
-		path = append(path, '[')
-		path = appendQuoted(path, name)
-		path = append(path, ']')
-	}
+	path = appendKeyName(path, key.View(&e.text))
 	e.text = e.text[:mark]
 	return path
+}
+
+// appendKeyName appends a name to a dotted path. One that the path could be misread
+// for is written in brackets, as a JSON string.
+func appendKeyName(path, name []byte) []byte {
+	if !isPlainKey(name) {
+		return append(appendQuoted(append(path, '['), name), ']')
+	}
+	if len(path) > 0 {
+		path = append(path, '.')
+	}
+	return append(path, name...)
 }
 
 func isPlainKey(name []byte) bool {
