@@ -15,6 +15,7 @@ import (
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
 	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/mask"
 	"genesys-audit-connector/internal/names"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
@@ -28,7 +29,8 @@ import (
 // app is the connector: every part, wired to the others.
 type app struct {
 	cfg      Config
-	name     string // of this replica, for people
+	masks    *mask.Rules // nil where nothing is masked
+	name     string      // of this replica, for people
 	started  time.Time
 	log      *zap.Logger
 	cluster  *txn.Cluster
@@ -57,6 +59,9 @@ func newApp(cfg Config, log *zap.Logger) (*app, error) {
 	}
 	a.name = replicaName()
 	var err error
+	if a.masks, err = cfg.masks(); err != nil {
+		return nil, usageError{err}
+	}
 	if a.cluster, err = dialKafka(cfg.Kafka, a.health.Report, log); err != nil {
 		return nil, err
 	}
@@ -149,7 +154,7 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoder, err := codec.NewEncoder(codec.Options{Framing: framing})
+	encoder, err := codec.NewEncoder(codec.Options{Framing: framing, Mask: a.masks})
 	if err != nil {
 		return nil, err
 	}

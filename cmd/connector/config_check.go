@@ -55,6 +55,7 @@ func (c *checker) check() {
 	c.checkPoll()
 	c.checkKafka()
 	c.checkRegistry()
+	c.checkMasks()
 }
 
 // checkKafka is about what a command needs that looks at Kafka alone.

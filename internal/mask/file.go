@@ -31,9 +31,8 @@ type FileError struct {
 	Faults []Fault
 }
 
-// Error has a line for each fault.
-func (e *FileError) Error() string {
-	var lines []string
+// Each has a line for each fault.
+func (e *FileError) Each() (lines []string) {
 	for _, f := range e.Faults {
 		if f.Line > 0 {
 			lines = append(lines, fmt.Sprintf("%s, line %d: %s", e.Path, f.Line, f.Text))
@@ -41,8 +40,10 @@ func (e *FileError) Error() string {
 			lines = append(lines, fmt.Sprintf("%s: %s", e.Path, f.Text))
 		}
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
+
+func (e *FileError) Error() string { return strings.Join(e.Each(), "\n") }
 
 // Load reads a rule file, or takes the shipped rules alone. Its error is a FileError,
 // which names every fault of the file.
