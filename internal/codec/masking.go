@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/jsonscan"
 	"genesys-audit-connector/internal/mask"
 )
@@ -148,7 +149,7 @@ func (k *masking) conceal(e *Encoder, c *change, d mask.Decision) {
 		k.matcher.Conceal(k.text, s.action)
 	}
 	if d.Key.Hides() {
-		k.path = mask.Segments(k.path[:0], e.at(c.key))
+		k.path = audit.KeyNames(k.path[:0], e.at(c.key))
 		for i, name := range k.path {
 			if i >= d.Plain && !mask.IsPlain(name) {
 				k.matcher.Conceal(name, d.Key)
@@ -308,7 +309,7 @@ func (k *masking) withoutData(key []byte) (again []byte, changed bool) {
 	if !action.Hides() && bytes.IndexByte(key, '\\') < 0 {
 		return key, false // nearly all
 	}
-	k.path, k.again = mask.Segments(k.path[:0], key), k.again[:0]
+	k.path, k.again = audit.KeyNames(k.path[:0], key), k.again[:0]
 	for i, name := range k.path {
 		shown, other := name, false
 		if action.Hides() && i >= k.plain && !mask.IsPlain(name) {
@@ -318,7 +319,7 @@ func (k *masking) withoutData(key []byte) (again []byte, changed bool) {
 			shown, other = k.shown(name, mask.Unnamed)
 		}
 		changed = changed || other
-		k.again = appendKeyName(k.again, shown)
+		k.again = audit.AppendKeyName(k.again, shown)
 	}
 	if !changed {
 		return key, false

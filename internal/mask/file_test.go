@@ -78,21 +78,6 @@ func TestRulesAreDescribed(t *testing.T) {
 	}
 }
 
-func TestNamesOfKeys(t *testing.T) {
-	for key, want := range map[string]string{
-		"": "", "a": "a", "a.b": "a|b", `a["b.c"].d`: "a|b.c|d", `["x\"y"]`: `x"y`, `["a"]["b"]`: "a|b", "a..b": "a||b", "a.": "a|",
-		"[a]": "[a]", `["a`: `["a`, "QueueMember/q:u:joined": "QueueMember/q:u:joined", `[""]`: "",
-	} {
-		var got []string
-		for _, s := range Segments(nil, []byte(key)) {
-			got = append(got, string(s))
-		}
-		if strings.Join(got, "|") != want {
-			t.Errorf("%s: %q, want %s", key, got, want)
-		}
-	}
-}
-
 func TestNamesWithStars(t *testing.T) {
 	for pattern, texts := range map[string]struct{ yes, no string }{
 		"a": {"a A", "b aa"}, "a*": {"a ab", "ba"}, "*a": {"a ba", "ab"}, "a*c": {"ac abc abcc", "a c ab"}, "a*b*c": {"abc aXbXc", "ac acb"}, "*": {"a b", ""},

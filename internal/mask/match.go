@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/jsonscan"
 )
 
@@ -77,7 +78,7 @@ func (m *Matcher) Change(key []byte, previous, next jsonscan.Value) (d Decision)
 	if len(m.rule) == 0 {
 		return d
 	}
-	m.key = Segments(m.key[:0], key)
+	m.key = audit.KeyNames(m.key[:0], key)
 	m.sides[0].open(previous)
 	m.sides[1].open(next)
 	for i, c := range m.rule {

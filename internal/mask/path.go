@@ -3,10 +3,10 @@ package mask
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"strings"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/jsonscan"
 )
 
@@ -27,7 +27,7 @@ func (n name) literal() bool { return !n.any && len(n.parts) == 1 }
 func parsePattern(text string) (pattern, error) {
 	var p pattern
 	wild := 0
-	for _, s := range Segments(nil, []byte(text)) {
+	for _, s := range audit.KeyNames(nil, []byte(text)) {
 		if string(s) == "**" {
 			wild++
 			p = append(p, name{any: true})
@@ -191,58 +191,6 @@ func isNamed(segment []byte, names map[string]bool) bool {
 	}
 	n := copy(lower[:], segment)
 	return names[string(lowerASCII(lower[:n]))]
-}
-
-// Segments appends the names that a configurationKey is made of: those between dots, and
-// those in brackets, which are JSON strings.
-func Segments(dst [][]byte, key []byte) [][]byte {
-	for len(key) > 0 {
-		if len(key) > 1 && key[0] == '[' && key[1] == '"' {
-			if inner, rest, ok := cutQuoted(key[1:]); ok {
-				dst, key = append(dst, inner), rest
-				if len(key) > 0 && key[0] == '.' {
-					key = key[1:]
-				}
-				continue
-			}
-		}
-		end := 0
-		for end < len(key) && key[end] != '.' && !(end > 0 && key[end] == '[' && end+1 < len(key) && key[end+1] == '"') {
-			end++
-		}
-		dst = append(dst, key[:end])
-		if end < len(key) && key[end] == '.' {
-			if end++; end == len(key) {
-				dst = append(dst, nil)
-			}
-		}
-		key = key[end:]
-	}
-	return dst
-}
-
-// cutQuoted reads a JSON string and the bracket behind it.
-func cutQuoted(key []byte) (text, rest []byte, ok bool) {
-	for i := 1; i < len(key); i++ {
-		switch key[i] {
-		case '\\':
-			i++
-		case '"':
-			if i+1 == len(key) || key[i+1] != ']' {
-				return nil, nil, false
-			}
-			text = key[1:i]
-			if bytes.IndexByte(text, '\\') >= 0 {
-				var s string
-				if json.Unmarshal(key[:i+1], &s) != nil {
-					return nil, nil, false
-				}
-				text = []byte(s)
-			}
-			return text, key[i+2:], true
-		}
-	}
-	return nil, nil, false
 }
 
 // IsPlain reports whether a name is one that a schema may have. Others are data.
