@@ -276,6 +276,10 @@ func (m *Matcher) AppendClean(dst, text []byte) ([]byte, bool) {
 	}
 	last := 0
 	for i := 0; i+minText <= len(text); {
+		if !m.texts.mayBegin(text[i:]) {
+			i++
+			continue // nearly all
+		}
 		t := m.texts.at(text, i)
 		if t == nil {
 			i++
@@ -348,8 +352,10 @@ func (m *Matcher) occurs(v jsonscan.Value) Action {
 // Occurs is what is done to a hidden text that occurs in this one; Unnamed where none does.
 func (m *Matcher) Occurs(text []byte) Action {
 	for i := 0; i+minText <= len(text); i++ {
-		if t := m.texts.at(text, i); t != nil {
-			return t.action
+		if m.texts.mayBegin(text[i:]) {
+			if t := m.texts.at(text, i); t != nil {
+				return t.action
+			}
 		}
 	}
 	return Unnamed

@@ -99,14 +99,15 @@ func (t *texts) fits(of *text, s []byte) bool {
 	return bytes.EqualFold(s[:n], t.text(of))
 }
 
+// mayBegin reports whether one of the texts may be at the beginning of s.
+func (t *texts) mayBegin(s []byte) bool {
+	word, bit := place(beginning(s))
+	return t.filter[word]>>bit&1 != 0
+}
+
 // at is the longest text that occurs in s at i; nil where none does.
 func (t *texts) at(s []byte, i int) (found *text) {
-	b := beginning(s[i:])
-	word, bit := place(b)
-	if t.filter[word]>>bit&1 == 0 {
-		return nil
-	}
-	head, has := t.first[b]
+	head, has := t.first[beginning(s[i:])]
 	if !has {
 		return nil
 	}
