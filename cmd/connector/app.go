@@ -150,7 +150,7 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 
 // furnish makes the parts that need to know the topics, and the schema's id where there is a registry.
 func (a *app) furnish(topics []txn.Topic, framing []byte) error {
-	encoder, err := codec.NewEncoder(codec.Options{Framing: framing})
+	encoder, err := codec.NewEncoder(codec.Options{Framing: framing, Mask: a.masks})
 	if err != nil {
 		return err
 	}

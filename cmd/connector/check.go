@@ -133,6 +133,9 @@ func examine(ctx context.Context, cfg Config, environ []string, tell func(doctor
 		found.Status, found.Detail, found.Hint = doctor.Warning, strings.Join(warnings, "; "), whereDescribed
 	}
 	tell(found)
+	if a.masks != nil {
+		tell(doctor.Check{Name: "masking", Status: doctor.OK, Detail: a.masks.Describe()})
+	}
 	d.Run(ctx, tell)
 	if ctx.Err() != nil {
 		return errors.New("interrupted: not everything was looked at")

@@ -34,6 +34,8 @@ type Config struct {
 	Kafka    Kafka    `group:"Kafka"`
 	Registry Registry `group:"Schema registry"`
 	Evidence Evidence `group:"Evidence"`
+	// A file of rules that mask values in the changes topic; the raw topic is never touched. `default` takes the shipped rules: telephone numbers, addresses and secrets.
+	MaskFile string `env:"MASK_FILE" group:"Masking" unset:"nothing is masked" example:"/etc/genesys-audit/mask/rules.yaml"`
 	// The address of the status page, its API, the metrics and the probes.
 	HTTPAddr string `env:"HTTP_ADDR,default=:8080" is:"listen" group:"Process"`
 	Log      Log    `group:"Process"`

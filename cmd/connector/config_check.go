@@ -68,6 +68,7 @@ func (c *checker) check() {
 	}
 	c.checkKafka()
 	c.checkRegistry()
+	c.checkMasks()
 }
 
 // checkScope is about one organisation or many.

@@ -76,6 +76,7 @@ var variableDocs = map[string]string{
 	"EVIDENCE_KEY":                              "The key that signs the log's checkpoints, as `connector evidence key` makes it; after it, separated by white space, the key whose place it takes, which also signs its first checkpoint.",
 	"EVIDENCE_TSA_URL":                          "An authority (RFC 3161) that is asked for time stamps of checkpoints.",
 	"EVIDENCE_TSA_INTERVAL":                     "How often it is asked.",
+	"MASK_FILE":                                 "A file of rules that mask values in the changes topic; the raw topic is never touched. `default` takes the shipped rules: telephone numbers, addresses and secrets.",
 	"HTTP_ADDR":                                 "The address of the status page, its API, the metrics and the probes.",
 	"LOG_LEVEL":                                 "The least severe level that is logged.",
 	"LOG_FORMAT":                                "The form of log lines.",

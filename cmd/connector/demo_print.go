@@ -174,6 +174,8 @@ func side(kind string, value *string) string {
 	switch {
 	case kind == "ABSENT":
 		return "nothing"
+	case value == nil && kind != "NULL":
+		return "something masked"
 	case value == nil:
 		return "null"
 	case kind == "STRING":

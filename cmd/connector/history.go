@@ -10,7 +10,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
@@ -24,6 +26,7 @@ import (
 type historyOptions struct {
 	org      string
 	from, to string
+	at       string
 	member   bool
 	asJSON   bool
 }
@@ -35,8 +38,11 @@ func newHistory() *cobra.Command {
 		Long: `history prints, from Kafka alone and oldest first, who changed what of the object
 with this id, from what and to what. Only the partition that holds the object is
 read. With --member it prints instead what came to the person, group or OAuth
-client of this id and was taken away again, and by whom: roles, queues, groups.`,
-		Example: "  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --from 90d\n  connector history --member 9bd5b0f2-0f4f-4c2e-a5a3-9f4e1f4d5c11 --json",
+client of this id and was taken away again, and by whom: roles, queues, groups.
+
+With --at it prints what the object's document was at an instant, rebuilt from the
+snapshots and changes in the raw topic, and names what of it no event tells.`,
+		Example: "  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --from 90d\n  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --at 2026-03-01T08:00:00Z\n  connector history --member 9bd5b0f2-0f4f-4c2e-a5a3-9f4e1f4d5c11 --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			return printHistory(c.Context(), envconfig.OsLookuper(), args[0], o, c.OutOrStdout())
 		},
@@ -44,6 +50,7 @@ client of this id and was taken away again, and by whom: roles, queues, groups.`
 	f := c.Flags()
 	f.StringVar(&o.from, "from", "", "where to begin: `T` as for backfill (default the oldest that there is)")
 	f.StringVar(&o.to, "to", "", "where to end: `T` (default now)")
+	f.StringVar(&o.at, "at", "", "print the document as it was at `T` instead")
 	f.BoolVar(&o.member, "member", false, "the id is that of somebody who came or went: all partitions are read")
 	f.BoolVar(&o.asJSON, "json", false, "print a line of JSON for each change")
 	addOrgFlag(c, &o.org)
@@ -55,8 +62,15 @@ func printHistory(ctx context.Context, env envconfig.Lookuper, id string, o hist
 		return usageError{errors.New("connector history: the id is empty; expected that of an object, as in the field entityId of its changes")}
 	}
 	var asked audit.Interval
+	var at time.Time
 	var err error
 	switch {
+	case o.at != "" && (o.from != "" || o.to != "" || o.member):
+		return usageError{errAtAlone}
+	case o.at != "":
+		if at, err = ParseInstant(o.at, time.Now().UTC()); err != nil {
+			return usageError{fmt.Errorf("connector history: --at: %w", err)}
+		}
 	case o.from == "" && o.to != "":
 		return usageError{errors.New("connector history: --to needs --from")}
 	case o.from != "":
@@ -69,6 +83,9 @@ func printHistory(ctx context.Context, env envconfig.Lookuper, id string, o hist
 		return err
 	}
 	defer cluster.Close()
+	if !at.IsZero() {
+		return printPast(ctx, cfg, cluster, id, at, o.asJSON, out)
+	}
 	h := &history{id: id, needle: []byte(id), org: cfg.Org, member: o.member, asked: asked}
 	if h.decoder, err = changesDecoder(ctx, cfg); err != nil {
 		return err
@@ -79,6 +96,7 @@ func printHistory(ctx context.Context, env envconfig.Lookuper, id string, o hist
 	if h.undecoded > 0 {
 		fmt.Fprintf(os.Stderr, "connector history: %d records could not be read: %v\n", h.undecoded, h.why)
 	}
+	h.forgetErased()
 	slices.SortStableFunc(h.changes, func(a, b audit.Change) int {
 		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.AuditID, b.AuditID), cmp.Compare(a.Index, b.Index))
 	})
@@ -118,6 +136,7 @@ type history struct {
 	decoder *codec.Decoder
 
 	changes   []audit.Change
+	erased    erasures
 	undecoded int   // records with the id in them that are not readable
 	why       error // the first of them
 }
@@ -127,19 +146,22 @@ func (h *history) read(ctx context.Context, cluster *txn.Cluster, topic string) 
 	if h.member {
 		return cluster.ReadTopic(ctx, topic, h.take)
 	}
-	count, err := cluster.Partitions(ctx, topic)
-	if err != nil {
-		return err
-	}
-	reader := cluster.NewReader(topic, txn.Partition(h.needle, count), txn.First)
-	defer reader.Close()
-	return reader.ReadToEnd(ctx, h.take)
+	return readPartition(ctx, cluster, topic, h.needle, h.take)
+}
+
+// forgetErased drops the changes whose records were erased since, and says so.
+func (h *history) forgetErased() {
+	before := len(h.changes)
+	h.changes = slices.DeleteFunc(h.changes, func(c audit.Change) bool {
+		return h.erased.keys[c.AuditID+":"+strconv.Itoa(c.Index)]
+	})
+	h.erased.tell(before - len(h.changes))
 }
 
 // take keeps a change that is of the id. Decoding costs much more than looking for its
 // bytes, which most records do not have.
 func (h *history) take(r *txn.Record) error {
-	if !bytes.Contains(r.Value, h.needle) || !h.ours(r) {
+	if h.erased.take(r) || !bytes.Contains(r.Value, h.needle) || !isOf(r, h.org) {
 		return nil
 	}
 	c, err := h.decoder.Decode(r.Value)
@@ -159,10 +181,11 @@ func (h *history) take(r *txn.Record) error {
 	return nil
 }
 
-func (h *history) ours(r *txn.Record) bool {
+// isOf reports whether a record is of an organisation.
+func isOf(r *txn.Record, org string) bool {
 	for _, header := range r.Headers {
 		if header.Key == "org" {
-			return string(header.Value) == h.org
+			return string(header.Value) == org
 		}
 	}
 	return false
@@ -192,6 +215,8 @@ type changeLine struct {
 	DivisionID    *string `json:"divisionId"`
 	DivisionName  *string `json:"divisionName"`
 	Status        *string `json:"status"`
+	// Masked are the fields that are not shown as they were.
+	Masked []string `json:"maskedFields,omitempty"`
 }
 
 func (h *history) writeJSON(out io.Writer) error {
@@ -204,7 +229,7 @@ func (h *history) writeJSON(out io.Writer) error {
 			Action: c.Action, EntityType: c.EntityType, EntityID: c.EntityID, EntityName: c.EntityName, Key: c.Key,
 			ChangeType: c.Type, PreviousValue: c.Previous, NewValue: c.New,
 			MemberID: c.MemberID, MemberType: c.MemberType, MemberName: c.MemberName,
-			DivisionID: c.DivisionID, DivisionName: c.DivisionName, Status: c.Status,
+			DivisionID: c.DivisionID, DivisionName: c.DivisionName, Status: c.Status, Masked: c.MaskedFields,
 		})
 		if err != nil {
 			return err

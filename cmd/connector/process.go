@@ -13,6 +13,7 @@ import (
 
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/health"
+	"genesys-audit-connector/internal/mask"
 	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/poller"
 	"genesys-audit-connector/internal/retry"
@@ -27,17 +28,24 @@ type process struct {
 	log     *zap.Logger
 	cluster *txn.Cluster
 	monitor *health.Monitor // of what concerns the whole process
+	masks   *mask.Rules     // nil where nothing is masked
 
 	membersMu sync.Mutex
 	members   []txn.Member // of the group, when it was looked at last; nil when that failed
 }
 
 func newProcess(cfg Config, monitor *health.Monitor, log *zap.Logger) (*process, error) {
+	masks, err := cfg.masks()
+	if err != nil {
+		return nil, usageError{err}
+	}
 	cluster, err := dialKafka(cfg.Kafka, monitor.Report, log)
 	if err != nil {
 		return nil, err
 	}
-	return &process{cfg: cfg, name: replicaName(), started: time.Now(), log: log, cluster: cluster, monitor: monitor}, nil
+	return &process{
+		cfg: cfg, name: replicaName(), started: time.Now(), log: log, cluster: cluster, monitor: monitor, masks: masks,
+	}, nil
 }
 
 // replicaName tells the replicas of a group apart, for people: the host, which is the pod's name in Kubernetes, and the

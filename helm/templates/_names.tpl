@@ -91,6 +91,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if and .Values.maskRules $c.MASK_FILE }}
+{{- $wrong = append $wrong "config.MASK_FILE is set, and maskRules mounts a file of rules too" }}
+{{- end }}
 {{- if $wrong }}
 {{- fail (printf "\n\n  %s\n" (join "\n  " $wrong)) }}
 {{- end }}

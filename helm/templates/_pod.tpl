@@ -19,8 +19,13 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- if or (include "audit.secretName" .) .Values.extraVolumes }}
+{{- if or (include "audit.secretName" .) .Values.maskRules .Values.extraVolumes }}
 volumes:
+  {{- if .Values.maskRules }}
+  - name: mask-rules
+    configMap:
+      name: {{ include "audit.fullname" . }}-mask-rules
+  {{- end }}
   {{- with include "audit.secretName" . }}
   - name: secrets
     secret:
@@ -55,11 +60,20 @@ env:
   - name: {{ $variable }}_FILE
     value: /etc/genesys-audit/secrets/{{ $variable }}
   {{- end }}
+  {{- if .Values.maskRules }}
+  - name: MASK_FILE
+    value: /etc/genesys-audit/mask/rules.yaml
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- if or (include "audit.secretName" .) .Values.extraVolumeMounts }}
+{{- if or (include "audit.secretName" .) .Values.maskRules .Values.extraVolumeMounts }}
 volumeMounts:
+  {{- if .Values.maskRules }}
+  - name: mask-rules
+    mountPath: /etc/genesys-audit/mask
+    readOnly: true
+  {{- end }}
   {{- if include "audit.secretName" . }}
   - name: secrets
     mountPath: /etc/genesys-audit/secrets

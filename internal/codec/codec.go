@@ -13,7 +13,7 @@
 //   - Who came and who went: members.go, siblings.go.
 //   - What ids are called that the event has no name for: names.go.
 //   - The difference of two snapshots: diff.go, on what counts as equal: compare.go.
-//   - The record: record.go, avro.go.
+//   - The record: record.go, avro.go; what of it is hidden: masking.go.
 package codec
 
 import (
@@ -27,6 +27,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/jsonscan"
+	"genesys-audit-connector/internal/mask"
 	"genesys-audit-connector/schemas"
 )
 
@@ -61,6 +62,8 @@ type Options struct {
 	Framing []byte
 	// Mappings say what is known of each entity type. Nil means the built-in ones.
 	Mappings *Mappings
+	// Mask says which values are hidden. Nil means none.
+	Mask *mask.Rules
 }
 
 // ConfluentFraming is the wire format of Confluent's serializers: a zero byte
@@ -123,6 +126,7 @@ type Encoder struct {
 	mappings *Mappings
 	unmapped tally
 	siblings siblings
+	masking  *masking    // nil where nothing is hidden
 	names    audit.Names // of the step at hand; may be nil
 
 	// Of the event at hand.
@@ -161,6 +165,9 @@ func NewEncoder(o Options) (*Encoder, error) {
 			return nil, err
 		}
 	}
+	if o.Mask != nil {
+		e.masking = newMasking(o.Mask)
+	}
 	return e, nil
 }
 
@@ -192,12 +199,21 @@ func (e *Encoder) Normalise(ev *audit.Event, at time.Time) Meta {
 		e.none()
 	}
 	meta.Changes = len(e.changes)
+	if e.masking != nil {
+		e.masking.begin(e, &meta)
+	}
 	return meta
 }
 
 // Record is the value of change record i of the event that was normalised last,
 // from 0 to Meta.Changes-1. It is valid until the next call of the Encoder.
-func (e *Encoder) Record(i int) []byte { return e.writeRecord(i, &e.changes[i]) }
+func (e *Encoder) Record(i int) []byte {
+	record := e.writeRecord(i, &e.changes[i])
+	if e.masking != nil {
+		record = e.masking.record(e, i, record)
+	}
+	return record
+}
 
 // Unmapped tells how many events there were of each entity type that has no
 // mapping. Any goroutine may ask.

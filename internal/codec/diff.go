@@ -1,6 +1,9 @@
 package codec
 
-import "genesys-audit-connector/internal/jsonscan"
+import (
+	"genesys-audit-connector/internal/audit"
+	"genesys-audit-connector/internal/jsonscan"
+)
 
 // snapshots adds the changes that lead from one snapshot of an object to the
 // next. A snapshot that is null or missing is that of no object: what the other
@@ -85,58 +88,10 @@ func typeOf(v jsonscan.Value) valueType {
 	}
 }
 
-// appendKey appends a key to a dotted path. One that the path could be misread
-// for is written in brackets, as a JSON string.
+// appendKey appends a key to a dotted path.
 func (e *Encoder) appendKey(path []byte, key jsonscan.Value) []byte {
 	mark := len(e.text)
-	name := key.View(&e.text)
-	if isPlainKey(name) {
-		if len(path) > 0 {
-			path = append(path, '.')
-		}
-		path = append(path, name...)
-	} else {
-		path = append(path, '[')
-		path = appendQuoted(path, name)
-		path = append(path, ']')
-	}
+	path = audit.AppendKeyName(path, key.View(&e.text))
 	e.text = e.text[:mark]
 	return path
-}
-
-func isPlainKey(name []byte) bool {
-	for _, c := range name {
-		switch c {
-		case '.', '[', ']', '"':
-			return false
-		}
-	}
-	return len(name) > 0
-}
-
-// appendQuoted appends valid UTF-8 as a JSON string, escaping only what must be.
-func appendQuoted(dst, s []byte) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for _, c := range s {
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c >= ' ':
-			dst = append(dst, c)
-		case c == '\b':
-			dst = append(dst, '\\', 'b')
-		case c == '\f':
-			dst = append(dst, '\\', 'f')
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\r':
-			dst = append(dst, '\\', 'r')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
-	}
-	return append(dst, '"')
 }

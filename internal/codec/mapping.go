@@ -34,6 +34,9 @@ type Mapping struct {
 	// first part among Paths. "*" is whatever the entity has.
 	Secrets  []string `yaml:"secrets"`
 	Personal []string `yaml:"personal"`
+	// Addresses are those whose values are telephone numbers, or e-mail, postal or IP
+	// addresses, or have some in them.
+	Addresses []string `yaml:"addresses"`
 	// Name tells which ids the entity's name holds, in events of some actions.
 	Name *NameReading `yaml:"name"`
 }
@@ -106,7 +109,7 @@ func (m *Mapping) check() error {
 			return fmt.Errorf("%w: %s is listed in sets but not in paths", ErrMapping, set)
 		}
 	}
-	for list, keys := range map[string][]string{"secrets": m.Secrets, "personal": m.Personal} {
+	for list, keys := range map[string][]string{"secrets": m.Secrets, "personal": m.Personal, "addresses": m.Addresses} {
 		for _, key := range keys {
 			if first, _, _ := strings.Cut(key, "."); key != "*" && !slices.Contains(m.Paths, first) {
 				return fmt.Errorf("%w: %s is listed in %s but not in paths", ErrMapping, key, list)

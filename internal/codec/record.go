@@ -87,7 +87,7 @@ func (e *Encoder) writeRecord(index int, c *change) []byte {
 	}
 	r = append(r, e.common[3]...)
 	r = e.appendResolved(r, &m)
-	r = append(r, endOfBlocks) // maskedFields: nobody has masked anything
+	r = append(r, endOfBlocks) // maskedFields: see masking
 	e.record = r
 	return r
 }

@@ -84,6 +84,8 @@ func newSide(kind string, value *string) side {
 	switch {
 	case kind == "ABSENT":
 		return side{"nothing", true}
+	case value == nil && kind != "NULL":
+		return side{"masked", true}
 	case value == nil:
 		return side{"null", true}
 	case *value == "":
