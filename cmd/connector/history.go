@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -137,7 +138,11 @@ func (h *history) read(ctx context.Context, cluster *txn.Cluster, topic string) 
 // take keeps a change that is of the id. Decoding costs much more than looking for its
 // bytes, which most records do not have.
 func (h *history) take(r *txn.Record) error {
-	if !bytes.Contains(r.Value, h.needle) || !h.ours(r) {
+	if r.Value == nil { // erased: compaction has not removed what stands before it yet
+		h.changes = slices.DeleteFunc(h.changes, func(c audit.Change) bool { return c.AuditID+":"+strconv.Itoa(c.Index) == string(r.Key) })
+		return nil
+	}
+	if !bytes.Contains(r.Value, h.needle) || !isOf(r, h.org) {
 		return nil
 	}
 	c, err := h.decoder.Decode(r.Value)
@@ -155,15 +160,6 @@ func (h *history) take(r *txn.Record) error {
 		h.changes = append(h.changes, c)
 	}
 	return nil
-}
-
-func (h *history) ours(r *txn.Record) bool {
-	for _, header := range r.Headers {
-		if header.Key == "org" {
-			return string(header.Value) == h.org
-		}
-	}
-	return false
 }
 
 // changeLine is a change as JSON, by the names of the schema.
