@@ -53,7 +53,7 @@ the command that makes them so, and does nothing.
 --user means the events that the user did and those about the user, --member those
 that gave something to a person, group or OAuth client, or took it away. What would
 go is listed, and it asks; without a terminal it needs --yes.`,
-		Example: "  connector erase --id 3fa85f64-5717-4562-b3fc-2c963f66afa6 --reason \"request 4711, Art. 17 GDPR\"\n  connector erase --user 9bd5b0f2-0f4f-4c2e-a5a3-9f4e1f4d5c11 --reason \"request 4712\" --yes",
+		Example: "  connector erase --id 3fa85f64-5717-4562-b3fc-2c963f66afa6 --reason \"case 4711\"\n  connector erase --user \"$WHO\" --reason \"case 4712, Art. 17 GDPR\" --yes",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
