@@ -56,6 +56,7 @@ go is listed, and it asks; without a terminal it needs --yes.`,
 		Example: "  connector erase --id 3fa85f64-5717-4562-b3fc-2c963f66afa6 --reason \"case 4711\"\n  connector erase --user \"$WHO\" --reason \"case 4712, Art. 17 GDPR\" --yes",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			o.by = cmp.Or(o.by, operator())
 			if err := o.check(); err != nil {
 				return usageError{err}
 			}
@@ -79,7 +80,7 @@ go is listed, and it asks; without a terminal it needs --yes.`,
 	f.StringVar(&o.user, "user", "", "`ID` of a user: what the user did, and what was done to the user")
 	f.StringVar(&o.member, "member", "", "`ID` of somebody who came or went: roles, queues, groups")
 	f.StringVar(&o.reason, "reason", "", "`TEXT` that says why; it is kept")
-	f.StringVar(&o.by, "by", operator(), "`NAME` of who erases; it is kept")
+	f.StringVar(&o.by, "by", "", "`NAME` of who erases; it is kept (default user@host)")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	return c
 }

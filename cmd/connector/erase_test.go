@@ -16,6 +16,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/evidence"
+	"genesys-audit-connector/internal/kafkatest"
 	"genesys-audit-connector/internal/verify"
 )
 
@@ -236,6 +237,54 @@ func TestWhatAnErasureCannotHide(t *testing.T) {
 	expect("a note that nobody logged", evidence.Altered, ids[1])
 	s.produce(&kgo.Record{Topic: s.env["KAFKA_TOPIC_RAW"], Key: []byte(ids[2]), Headers: []kgo.RecordHeader{{Key: "org", Value: []byte("default")}}})
 	expect("a null value of nobody", evidence.Inserted, ids[2])
+}
+
+// TestErasureIsOneTransaction: whichever of its requests is cut, before or after it is
+// applied, each event is erased once, note, entry and tombstones together.
+func TestErasureIsOneTransaction(t *testing.T) {
+	t.Parallel()
+	const addPartitions, endTxn = 24, 26
+	s := newTrouble(t)
+	s.env["KAFKA_ERASABLE"] = "true"
+	s.world.Org.EmitGrants(20)
+	_, stop := s.start()
+	s.published(60 * time.Second)
+	before := s.content()
+	ids := slices.Sorted(maps.Keys(before.raw))
+	var gone []string
+	for _, request := range []int16{addPartitions, endTxn} {
+		for _, when := range []kafkatest.When{kafkatest.Before, kafkatest.After} {
+			gone = append(gone, ids[len(gone)])
+			fired := s.proxy.CutOnce(request, when)
+			if out, err := s.erase(eraseOptions{ids: gone[len(gone)-1:]}); err != nil {
+				t.Fatalf("request %d cut %s: %v: %s", request, when, err, out)
+			}
+			select {
+			case <-fired:
+			default:
+				t.Errorf("request %d was not cut %s: the case shows nothing", request, when)
+			}
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	c := s.content()
+	wantTombstones(t, before, c, gone)
+	entries := int64(0)
+	for _, r := range c.log {
+		var e evidenceRecord
+		if err := json.Unmarshal(r.Value, &e); err != nil {
+			t.Fatal(err)
+		}
+		entries = max(entries, int64(e.Size))
+	}
+	if v := judge(c, s.world.Org.Shown()); !v.ok() || len(c.notes) != len(gone) || entries != int64(len(ids)+len(gone)) {
+		t.Errorf("%d notes, %d entries: %s", len(c.notes), entries, v)
+	}
+	if r := s.evidenceReport(evidenceOptions{}); !r.OK || len(r.Erased) != len(gone) {
+		t.Errorf("%+v", r)
+	}
 }
 
 // TestEraseOfAPerson finds what the person did, was subject of, or came to, and asks.
