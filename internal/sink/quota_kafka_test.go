@@ -137,7 +137,7 @@ func newQuotaScene(t *testing.T, brokers []string, id string) *quotaScene {
 		t.Fatal(err)
 	}
 	s.Sink = New(Config{
-		Org: "acme", Raw: Topic{names[0].Name, partitions}, Changes: Topic{names[1].Name, partitions}, Offsets: Topic{names[2].Name, 1},
+		Org: "acme", Raw: Topic{Name: names[0].Name, Partitions: partitions}, Changes: Topic{Name: names[1].Name, Partitions: partitions}, Offsets: Topic{Name: names[2].Name, Partitions: 1},
 	}, producer, encoder)
 	return s
 }
