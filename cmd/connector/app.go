@@ -160,8 +160,8 @@ func (a *app) furnish(topics []txn.Topic, framing []byte) error {
 	}
 	s := sink.New(sink.Config{
 		Org: a.cfg.Org, EventTime: a.cfg.Kafka.RecordTime == "event",
-		Raw:     sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions},
-		Changes: sink.Topic{Name: topics[1].Name, Partitions: topics[1].Partitions},
+		Raw:     sink.Topic{Name: topics[0].Name, Partitions: topics[0].Partitions, Oldest: topics[0].OldestRecord.Most},
+		Changes: sink.Topic{Name: topics[1].Name, Partitions: topics[1].Partitions, Oldest: topics[1].OldestRecord.Most},
 		Offsets: topics[2].Name, OffsetsPartition: a.cfg.offsetsPartition(),
 	}, a.producer, encoder)
 	a.mu.Lock()

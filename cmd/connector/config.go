@@ -126,6 +126,8 @@ type Kafka struct {
 	SessionTimeout time.Duration `env:"KAFKA_SESSION_TIMEOUT,default=10s" min:"1s" max:"30m"`
 	// The compression of record batches.
 	Compression txn.Compression `env:"KAFKA_COMPRESSION,default=lz4" oneof:"none,gzip,snappy,lz4,zstd"`
+	// Whether the topics of events and changes that are created are compacted, so that `connector erase` can remove records. Keys are unique: nothing else is ever removed.
+	Erasable bool `env:"KAFKA_ERASABLE,default=false"`
 	// The max.message.bytes of topics that are created. A cluster that allows less gets what it allows, with a warning that names the limit.
 	MaxMessageBytes int `env:"KAFKA_MAX_MESSAGE_BYTES,default=8388608" min:"65536" max:"67108864"`
 	// What a record's own time is: when it was published, or (`event`) when the event happened, never later than now. `event` is refused where a topic's retention would delete what is to be backfilled.

@@ -40,6 +40,7 @@ var variableDocs = map[string]string{
 	"KAFKA_GROUP_ID":                            "The replicas of one connector share it; one is active, the others stand by. It is also the transactional id; with ORGS_FILE each organisation has one of its own, the group, `/` and its name. Deployments may share all topics, each with its own group.",
 	"KAFKA_SESSION_TIMEOUT":                     "The time after which a dead active replica is replaced.",
 	"KAFKA_COMPRESSION":                         "The compression of record batches.",
+	"KAFKA_ERASABLE":                            "Whether the topics of events and changes that are created are compacted, so that `connector erase` can remove records. Keys are unique: nothing else is ever removed.",
 	"KAFKA_MAX_MESSAGE_BYTES":                   "The max.message.bytes of topics that are created. A cluster that allows less gets what it allows, with a warning that names the limit.",
 	"KAFKA_RECORD_TIME":                         "What a record's own time is: when it was published, or (`event`) when the event happened, never later than now. `event` is refused where a topic's retention would delete what is to be backfilled.",
 	"KAFKA_TLS":                                 "Whether connections to the brokers are encrypted.",

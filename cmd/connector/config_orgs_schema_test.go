@@ -98,8 +98,8 @@ func isOfType(value any, name string) bool {
 	return name == "object"
 }
 
-// document is a YAML file as a validator sees it.
-func document(t testing.TB, content string) any {
+// documentOf is a YAML file as a validator sees it.
+func documentOf(t testing.TB, content string) any {
 	t.Helper()
 	asJSON, err := yaml.YAMLToJSON([]byte(content))
 	if err != nil {
@@ -125,7 +125,7 @@ func TestOrgsSchemaAgreesWithTheLoader(t *testing.T) {
 		if (err == nil) != right {
 			t.Errorf("the loader says %v\n%s", err, content)
 		}
-		if conforms(t, schema, schema, document(t, content)) != right {
+		if conforms(t, schema, schema, documentOf(t, content)) != right {
 			t.Errorf("the schema says the opposite of %t\n%s", right, content)
 		}
 	}
@@ -164,7 +164,7 @@ func TestExampleOrgsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	schema := orgsSchema(t)
-	if !conforms(t, schema, schema, document(t, string(content))) {
+	if !conforms(t, schema, schema, documentOf(t, string(content))) {
 		t.Error("the schema refuses the example")
 	}
 	path := writeOrgs(t, string(content))

@@ -324,7 +324,12 @@ func (d *demoRun) count(ctx context.Context, topic string) (map[string]int, erro
 	found := make(map[string]int)
 	for p := range n {
 		r := cluster.NewReader(topic, p, txn.First)
-		err := r.ReadToEnd(ctx, func(rec *txn.Record) error { found[string(rec.Key)]++; return nil })
+		err := r.ReadToEnd(ctx, func(rec *txn.Record) error {
+			if rec.Value != nil { // else it was erased
+				found[string(rec.Key)]++
+			}
+			return nil
+		})
 		r.Close()
 		if err != nil {
 			return nil, err

@@ -22,6 +22,7 @@ func TestOnRealKafka(t *testing.T) {
 	}{
 		{"every oddity", func(t *testing.T, k *kafkatest.Cluster) { everyOddity(t, k.Brokers()) }},
 		{"topics", testTopics},
+		{"erasure", testErasure},
 		{"graceful stop", func(t *testing.T, k *kafkatest.Cluster) { gracefulStop(t, k.Brokers()) }},
 		{"failover after kill -9", testKilled},
 		{"failover after SIGTERM", testStopped},

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"github.com/segmentio/kafka-go"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
@@ -27,6 +28,7 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/evidence"
+	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 )
@@ -199,6 +201,9 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, asked: asked} }); err != nil {
 		return nil, err
 	}
+	if in.Erasures, err = readNotes(ctx, cluster, cfg); err != nil {
+		return nil, err
+	}
 	in.Log = pull(ctx, g, func(ctx context.Context, give func(evidence.LogItem) error) error {
 		return reader.ReadToEnd(ctx, func(r *txn.Record) error {
 			if r.Value == nil || !strings.HasPrefix(string(r.Key), cfg.Org+"/") {
@@ -217,6 +222,39 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 		err = failed // the first: what ends the others says nothing
 	}
 	return report, err
+}
+
+// readNotes reads the notes of erased events. Where there is no offsets topic there are none.
+func readNotes(ctx context.Context, cluster *txn.Cluster, cfg Config) (notes []evidence.Note, err error) {
+	count, err := cluster.Partitions(ctx, cfg.Kafka.TopicOffsets)
+	if errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", err)
+	}
+	texts := map[string][]byte{}
+	for p := range count {
+		reader := cluster.NewReader(cfg.Kafka.TopicOffsets, p, txn.First)
+		err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
+			id, ok := offsets.ErasedID(cfg.Org, r.Key)
+			switch {
+			case ok && r.Value != nil:
+				texts[id] = slices.Clone(r.Value)
+			case ok:
+				delete(texts, id)
+			}
+			return nil
+		})
+		reader.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(texts)) {
+		notes = append(notes, evidence.Note{ID: id, Text: texts[id]})
+	}
+	return notes, nil
 }
 
 // ahead is how many items a partition's reading may be ahead of the comparison.
@@ -319,6 +357,9 @@ func (i *rawItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	if !ours {
 		return nil
 	}
+	if r.Value == nil {
+		return give(evidence.Item{Index: index, ID: string(r.Key), Null: true, Outside: outside, Records: 1, Offset: r.Offset})
+	}
 	sum := sha256.Sum256(r.Value)
 	return give(evidence.Item{
 		Index: index, ID: string(r.Key), Sum: sum, Wrong: hex.EncodeToString(sum[:]) != string(digest), Outside: outside, Records: 1, Offset: r.Offset,
@@ -343,6 +384,9 @@ func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	id, number := string(r.Key), ""
 	if at := strings.LastIndexByte(id, ':'); at >= 0 {
 		id, number = id[:at], id[at+1:]
+	}
+	if r.Value == nil {
+		return give(evidence.Item{Index: index, ID: id, Null: true, Outside: outside, Records: 1, Offset: r.Offset})
 	}
 	if i.item.Records > 0 && (index != i.item.Index || id != i.item.ID || index < 0) {
 		if err := i.end(give); err != nil {
@@ -382,6 +426,17 @@ func printEvidence(out io.Writer, r *evidence.Report) error {
 		}
 		fmt.Fprintf(&b, ": %s\n", f.Detail)
 	}
+	for _, e := range r.Erased {
+		fmt.Fprintf(&b, "%-12s", "erased")
+		if e.Entry != nil {
+			fmt.Fprintf(&b, " entry %d", *e.Entry)
+		}
+		fmt.Fprintf(&b, " event %q: by %q at %s: %q", e.ID, e.By, e.Time.UTC().Format(time.RFC3339), e.Reason)
+		if e.Present {
+			b.WriteString(" (compaction has not removed all of it yet)")
+		}
+		b.WriteByte('\n')
+	}
 	all := 0
 	for _, n := range r.Counts {
 		all += n
@@ -389,7 +444,7 @@ func printEvidence(out io.Writer, r *evidence.Report) error {
 	if more := all - len(r.Findings); more > 0 {
 		fmt.Fprintf(&b, "… and %d more\n", more)
 	}
-	if all > 0 {
+	if all > 0 || len(r.Erased) > 0 {
 		b.WriteByte('\n')
 	}
 	line := func(n uint64, format string, args ...any) {
@@ -397,6 +452,9 @@ func printEvidence(out io.Writer, r *evidence.Report) error {
 	}
 	line(r.Size, "entries in the log of %s", r.Org)
 	line(r.Verified, "of them are in Kafka as they were published")
+	if r.Removed > 0 {
+		line(r.Removed, "are of events that were erased, see above")
+	}
 	if r.Expired > 0 {
 		line(r.Expired, "are gone from the beginning of a partition, as retention removes records; their hashes still prove the rest")
 	}

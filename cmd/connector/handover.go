@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -70,7 +71,7 @@ func (h *handover) close() { h.read.Close() }
 // whether there is a group that has one.
 func (h *handover) submit(ctx context.Context, r offsets.Request) (id string, active bool, err error) {
 	id = rand.Text()
-	r.Created, r.By = time.Now().UTC().Truncate(time.Millisecond), replicaName()
+	r.Created, r.By = time.Now().UTC().Truncate(time.Millisecond), cmp.Or(r.By, replicaName())
 	value, err := json.Marshal(r)
 	if err != nil {
 		return "", false, err

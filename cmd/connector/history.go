@@ -181,16 +181,6 @@ func (h *history) take(r *txn.Record) error {
 	return nil
 }
 
-// isOf reports whether a record is of an organisation.
-func isOf(r *txn.Record, org string) bool {
-	for _, header := range r.Headers {
-		if header.Key == "org" {
-			return string(header.Value) == org
-		}
-	}
-	return false
-}
-
 // changeLine is a change as JSON, by the names of the schema.
 type changeLine struct {
 	AuditID       string  `json:"auditId"`

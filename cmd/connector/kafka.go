@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,10 +35,13 @@ func dialKafka(k Kafka, report func(health.Subject, error), log *zap.Logger) (*t
 // topics are the topics that there must be, as they should be: raw, changes, offsets.
 func (c Config) topics() []txn.TopicSpec {
 	k := c.Kafka
-	forever := k.forever()
+	events := k.forever()
+	if k.Erasable {
+		maps.Copy(events, compacted)
+	}
 	return []txn.TopicSpec{
-		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
-		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: forever},
+		{Name: k.TopicRaw, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: events},
+		{Name: k.TopicChanges, Partitions: k.Partitions, ReplicationFactor: k.ReplicationFactor, Configs: events},
 		{
 			Name: k.TopicOffsets, Partitions: c.offsetsPartitions(), ReplicationFactor: k.ReplicationFactor,
 			Configs:          map[string]string{"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)},
@@ -67,6 +73,23 @@ func (k Kafka) forever() map[string]string {
 	return map[string]string{"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": strconv.Itoa(k.MaxMessageBytes)}
 }
 
+// compacted is the configuration of a topic out of which records can be erased. Compaction
+// comes to a tombstone within a week, whatever else is written; the tombstone itself stays
+// for longer than the API shows any event (so that what was erased is known as such even
+// where the offsets topic is lost), and than a consumer is away.
+var compacted = map[string]string{
+	"cleanup.policy": "compact", "max.compaction.lag.ms": "604800000", "delete.retention.ms": "34560000000",
+}
+
+// compact is the command that makes a topic so.
+func (k Kafka) compact(topic string) string {
+	configs := make([]string, 0, len(compacted))
+	for _, name := range slices.Sorted(maps.Keys(compacted)) {
+		configs = append(configs, name+"="+compacted[name])
+	}
+	return fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --topic %s --add-config %s", k.Brokers[0], topic, strings.Join(configs, ","))
+}
+
 // ensureTopics makes the topics that are missing and judges those that are
 // there. A topic that cannot be used is a usageError.
 func (p *process) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
@@ -84,6 +107,10 @@ func (p *process) ensureTopics(ctx context.Context) ([]txn.Topic, error) {
 		}
 	}
 	for _, t := range topics[:2] {
+		if p.cfg.Kafka.Erasable && t.CleanupPolicy != "" && !t.Compacted() {
+			p.log.Warn("KAFKA_ERASABLE is for topics that are created; this one is not compacted, and connector erase refuses",
+				zap.String("topic", t.Name), zap.String("hint", p.cfg.Kafka.compact(t.Name)))
+		}
 		if err := p.cfg.fitsRecordTime(t, p.cfg.reach()); err != nil {
 			return nil, usageError{err}
 		}
@@ -162,5 +189,5 @@ func (c Config) reach() time.Duration {
 
 // archive is the raw topic, to be read back.
 func (a *app) archive() *sink.Archive {
-	return &sink.Archive{Org: a.cfg.Org, Topic: a.cfg.Kafka.TopicRaw, Cluster: a.cluster}
+	return &sink.Archive{Org: a.cfg.Org, Topic: a.cfg.Kafka.TopicRaw, Changes: a.cfg.Kafka.TopicChanges, Cluster: a.cluster}
 }

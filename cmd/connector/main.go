@@ -85,7 +85,7 @@ configuration at all: connector demo`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("connector %s: %w\nSee \"%s --help\".", c.Name(), err, c.CommandPath())}
 	})
-	root.AddCommand(newRun(), newDemo(), newBackfill(), newVerify(), newCheck(), newStatus(), newSchema(), newEvidence(), newHistory(), newVersion(), newSandbox())
+	root.AddCommand(newRun(), newDemo(), newBackfill(), newVerify(), newErase(), newCheck(), newStatus(), newMigrate(), newSchema(), newEvidence(), newHistory(), newVersion(), newSandbox())
 	return root
 }
 

@@ -58,6 +58,11 @@ is used.`,
 		exit:        "0  all is right, if need be after --repair\n1  something is missing, double, altered or incomplete; or it failed, or was\n   interrupted\n2  wrong usage or configuration",
 		see:         "docs/guarantees.md",
 	},
+	"erase": {
+		environment: "The variables of \"connector run\", with its values.\nLOG_LEVEL is warn unless it is set.\nNO_COLOR  no progress bar",
+		exit:        "0  erased, now or before; or nothing was to be erased\n1  an id is not known, it was not confirmed, or it failed or was interrupted\n2  wrong usage or configuration; a topic is not compacted",
+		see:         "connector evidence verify, which tells what was erased; docs/operating.md",
+	},
 	"status": {
 		environment: "HTTP_ADDR  where the replica listens (default :8080)\nORG_NAME, ORGS_FILE  what --org may be",
 		exit:        "0  it answered\n1  nothing answers, or something that is no connector\n2  wrong usage",

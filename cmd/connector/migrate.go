@@ -36,6 +36,7 @@ run again. Raw, changes and evidence topics stay the same: leave their names alo
 			return migrateCommand(c.Context(), o, c.OutOrStdout())
 		},
 	}
+	addOrgFlag(c, &o.org)
 	f := c.Flags()
 	f.StringVar(&o.topic, "from", "", "the offsets `topic` of the other deployment")
 	f.StringVar(&o.group, "from-group", "", "its KAFKA_GROUP_ID (default genesys-audit-NAME, of many organisations genesys-audit)")
@@ -45,6 +46,7 @@ run again. Raw, changes and evidence topics stay the same: leave their names alo
 
 type migrateOptions struct {
 	topic, group string
+	org          string // "" for all
 	fleet        bool
 }
 
@@ -58,12 +60,9 @@ func (o migrateOptions) transactionalID(org string) string {
 }
 
 func migrateCommand(ctx context.Context, o migrateOptions, out io.Writer) error {
-	cfg, configs, err := LoadFleet(envconfig.OsLookuper())
+	configs, err := loadSome(envconfig.OsLookuper(), o.org)
 	if err != nil {
-		return wrongConfiguration(err)
-	}
-	if cfg.OrgsFile == "" {
-		configs = []Config{cfg}
+		return configurationFault(err)
 	}
 	o.fleet = o.fleet || configs[0].OrgsFile == ""
 	switch {
@@ -78,6 +77,16 @@ func migrateCommand(ctx context.Context, o migrateOptions, out io.Writer) error 
 		}
 	}
 	return nil
+}
+
+// loadSome reads the configuration of the organisation that --org names, or of all.
+func loadSome(env envconfig.Lookuper, org string) ([]Config, error) {
+	if org != "" {
+		cfg, err := loadOne(env, org)
+		return []Config{cfg}, err
+	}
+	_, configs, err := LoadFleet(env)
+	return configs, err
 }
 
 // migrateOne moves one organisation. From the moment on at which the old ledgers are marked nobody

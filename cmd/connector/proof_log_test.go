@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -77,12 +78,44 @@ func unproved(c content) (wrong []string) {
 			}
 		}
 	}
+	for id, text := range c.notes {
+		if fault := erasureIn(tree, claimed, id, text); fault != "" {
+			wrong = append(wrong, fmt.Sprintf("the erasure of %q: %s", id, fault))
+		}
+	}
 	for at, id := range claimed {
 		if id == "" {
 			note("no event claims entry %d", at)
 		}
 	}
 	return wrong
+}
+
+// erasureIn finds what is wrong with an erasure: the log has an entry of its note, and the
+// note is of the event's entry, whether the event's records are gone or not.
+func erasureIn(tree *merkle, claimed []string, id string, note []byte) string {
+	at := slices.Index(tree.leaves, leafOf("erased:"+id, note, nil))
+	if at < 0 || claimed[at] != "" {
+		return "its note is not in the log"
+	}
+	claimed[at] = "erased:" + id
+	var n struct {
+		Entry                 *int64
+		SHA256, ChangesSHA256 string
+		By, Time, Reason      string
+	}
+	if err := json.Unmarshal(note, &n); err != nil || n.By == "" || n.Reason == "" || n.Time == "" {
+		return fmt.Sprintf("note %s", note)
+	}
+	if n.Entry == nil {
+		return ""
+	}
+	entry, err := hex.DecodeString(fmt.Sprintf("%04x%x%s%s", len(id), id, n.SHA256, n.ChangesSHA256))
+	if err != nil || tree.leaves[*n.Entry] != tlog.RecordHash(entry) || claimed[*n.Entry] != "" && claimed[*n.Entry] != id {
+		return fmt.Sprintf("entry %d is not that of the event", *n.Entry)
+	}
+	claimed[*n.Entry] = id
+	return ""
 }
 
 // leafOf is the entry of an event, hashed: RFC 6962, 2.1.

@@ -38,7 +38,9 @@ type content struct {
 	raw     map[string][]*kgo.Record
 	changes map[string][]*kgo.Record // by audit id
 	log     []*kgo.Record
-	older   bool // records without an index are of a version that kept no log
+	tombs   []*kgo.Record     // of both topics
+	notes   map[string][]byte // of events that were erased, by audit id
+	older   bool              // records without an index are of a version that kept no log
 }
 
 // readTopic reads what is committed up to now.
@@ -94,13 +96,13 @@ func readContent(brokers []string, raw, changes, log string) (content, error) {
 	if err != nil {
 		return c, err
 	}
-	for _, r := range records {
+	for _, r := range c.values(records) {
 		c.raw[string(r.Key)] = append(c.raw[string(r.Key)], r)
 	}
 	if records, err = readTopic(ctx, brokers, changes); err != nil {
 		return c, err
 	}
-	for _, r := range records {
+	for _, r := range c.values(records) {
 		id := string(r.Key)
 		id = id[:strings.LastIndexByte(id, ':')]
 		c.changes[id] = append(c.changes[id], r)
@@ -109,6 +111,30 @@ func readContent(brokers []string, raw, changes, log string) (content, error) {
 		c.log, err = readTopic(ctx, brokers, log)
 	}
 	return c, err
+}
+
+// values are the records that have one; the others are kept as tombstones.
+func (c *content) values(records []*kgo.Record) (list []*kgo.Record) {
+	for _, r := range records {
+		if r.Value == nil {
+			c.tombs = append(c.tombs, r)
+		} else {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// readNotes reads who erased what.
+func (c *content) readNotes(brokers []string, topic string) error {
+	records, err := readTopic(context.Background(), brokers, topic)
+	c.notes = map[string][]byte{}
+	for _, r := range records {
+		if id, ok := strings.CutPrefix(string(r.Key), "default/erased/"); ok {
+			c.notes[id] = r.Value
+		}
+	}
+	return err
 }
 
 // verdict is what is wrong with the content, by kind, as ids.
@@ -147,9 +173,17 @@ func decoderFor(c content) *codec.Decoder {
 func judge(c content, shown map[string]sandbox.Truth) verdict {
 	v := verdict{unproved: unproved(c)}
 	decoder := decoderFor(c)
+	for _, r := range c.tombs {
+		id := headerOf(r, "audit-id")
+		if c.notes[id] == nil {
+			v.invented = append(v.invented, "a tombstone of "+id)
+		}
+	}
 	for id, truth := range shown {
 		records := c.raw[id]
 		switch {
+		case c.notes[id] != nil && len(records) == 0:
+			continue
 		case len(records) == 0:
 			v.missing = append(v.missing, id)
 			continue

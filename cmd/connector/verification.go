@@ -121,7 +121,7 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 	}
 	err = v.app.cluster.ReadTopic(ctx, k.TopicChanges, func(r *txn.Record) error {
 		at, _, ours := v.headers(r)
-		if !ours {
+		if !ours || r.Value == nil {
 			return nil
 		}
 		id, index, count, err := codec.Position(r.Value)
@@ -132,6 +132,12 @@ func (v *verification) compare(ctx context.Context) (verify.Report, error) {
 		c.Change([]byte(id), at, index, count)
 		return nil
 	})
+	if err == nil { // what was erased meanwhile counts
+		err = v.h.read.ReadToEnd(ctx, v.h.apply)
+	}
+	for id := range v.h.state.Erased.All() {
+		c.Erased(id)
+	}
 	return c.Report(), err
 }
 

@@ -41,6 +41,7 @@ func (s *scene) command() *app {
 type verified struct {
 	OK       bool             `json:"ok"`
 	Days     []verify.Day     `json:"days"`
+	Erased   int              `json:"erased"`
 	Findings []verify.Finding `json:"findings"`
 }
 

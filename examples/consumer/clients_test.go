@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,9 @@ func TestClients(t *testing.T) {
 			topic.Abort(topic.Events(10)...)
 			ids := topic.Commit(topic.Events(50)...)
 			topic.Abort(topic.Events(10)...)
+			topic.Erase(ids[0])
 			ids = append(ids, topic.Commit(topic.Events(50)...)...)
+			var erased atomic.Value
 			args := append(command[1:], strings.Join(brokers, ","), topic.Name, name, "../../schemas/configuration_change.avsc")
 			child := exec.Command(command[0], args...)
 			child.Stderr = os.Stderr
@@ -56,6 +59,10 @@ func TestClients(t *testing.T) {
 					if rest == "" {
 						t.Errorf("a line that is no change: %q", lines.Text())
 					}
+					if rest == "erased" {
+						erased.Store(id)
+						continue
+					}
 					e.mu.Lock()
 					e.got[id]++
 					e.mu.Unlock()
@@ -70,6 +77,9 @@ func TestClients(t *testing.T) {
 			_ = child.Process.Kill()
 			<-ended
 			e.judge(t, ids, 1)
+			if erased.Load() != ids[0] {
+				t.Errorf("erased: %v, want %s", erased.Load(), ids[0])
+			}
 		})
 	}
 }

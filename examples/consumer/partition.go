@@ -143,6 +143,9 @@ func (p *partition) commit(offset int64) error {
 
 // add takes a record of the reader's into the batch.
 func (p *partition) add(r *txn.Record) error {
+	if r.Value == nil {
+		return nil // the change of this key was erased; what was made of it is not the handler's to undo
+	}
 	change, err := p.decoder.Decode(r.Value)
 	if err != nil {
 		if p.OnRefused == RefusedSkip {

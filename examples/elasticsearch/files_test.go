@@ -61,6 +61,22 @@ func TestSinksShareWhatWasRun(t *testing.T) {
 	}
 }
 
+// TestSinksKnowWhatWasErased: none stops at a null value, and those for production delete the document.
+func TestSinksKnowWhatWasErased(t *testing.T) {
+	var s struct{ Config map[string]string }
+	for _, product := range []string{"elasticsearch", "opensearch"} {
+		if readJSON(t, "connect/"+product+"-sink.json", &s); s.Config["behavior.on.null.values"] != "delete" || s.Config["key.ignore"] != "false" {
+			t.Errorf("%s: a null value deletes nothing", product)
+		}
+	}
+	readJSON(t, "connect/camel-http-sink.json", &s)
+	leftOut := s.Config["transforms.erased.type"] == "org.apache.kafka.connect.transforms.Filter" && s.Config["transforms.erased.predicate"] == "tombstone" &&
+		s.Config["predicates.tombstone.type"] == "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone"
+	if !leftOut || !strings.HasPrefix(s.Config["transforms"], "month,erased,") {
+		t.Errorf("a null value goes to the index: %v", s.Config)
+	}
+}
+
 func TestWorkerReadsCommitted(t *testing.T) {
 	content, err := os.ReadFile("connect/worker.properties")
 	if err != nil {

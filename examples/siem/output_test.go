@@ -99,6 +99,8 @@ func TestOutputsAreIndependent(t *testing.T) {
 	server := httptest.NewServer(c)
 	defer server.Close()
 	ids := topic.Commit(topic.Events(20)...)
+	topic.Erase(ids[:3]...) // which stops neither
+	ids = append(ids, topic.Commit(topic.Events(5)...)...)
 	env := hecEnv(server.URL)
 	env["SYSLOG_ADDR"] = "127.0.0.1:1" // nobody is there
 	startSIEM(t, topic, env)

@@ -293,6 +293,10 @@ func (k Kafka) configuration(f *finding, t txn.Topic) {
 		f.fail(fmt.Sprintf("with KAFKA_RECORD_TIME=event it refuses events that are older than %s (%s), and events of %s are to be read", days(limit.Most), limit.Config, days(k.Reach.Round(time.Hour))),
 			"set KAFKA_RECORD_TIME=publish, or: "+alter+limit.Config+"=9223372036854775807")
 	}
+	erasable := k.Raw.Configs["cleanup.policy"] == "compact" && (t.Name == k.Raw.Name || t.Name == k.Changes.Name)
+	if erasable && t.CleanupPolicy != "" && !t.Compacted() {
+		f.warn("it is not compacted, and KAFKA_ERASABLE is for topics that are created: connector erase refuses", alter+"cleanup.policy=compact")
+	}
 	wanted := cmp.Or(k.Raw.Configs["max.message.bytes"], "8388608")
 	if t.MaxMessageBytes > 0 && t.MaxMessageBytes < brokerDefault {
 		f.warn("it takes only small records; an event that is larger is a gap until it does", alter+"max.message.bytes="+wanted)

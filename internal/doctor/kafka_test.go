@@ -92,6 +92,13 @@ func TestKafka(t *testing.T) {
 			breaks: func(w *ward) { delete(w.exist, changes); w.kafka.Create = false },
 			want:   map[string]symptom{"topic changes": {Failed, "does not exist", "kafka-topics --create --topic " + changes}},
 		},
+		"a topic that cannot be erased from": {
+			breaks: func(w *ward) {
+				w.kafka.Raw.Configs, w.kafka.Changes.Configs = compact, compact
+				w.exist[raw] = topicLike{3, compact, 0}
+			},
+			want: map[string]symptom{"topic changes": {Warning, "KAFKA_ERASABLE", "cleanup.policy=compact"}},
+		},
 		"a topic that forgets": {
 			breaks: func(w *ward) { w.exist[raw] = topicLike{3, map[string]string{"retention.ms": "604800000"}, 0} },
 			want:   map[string]symptom{"topic raw": {Warning, "after 7d", "retention.ms=-1"}},

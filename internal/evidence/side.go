@@ -89,8 +89,14 @@ func (s *side) read(h *head) (Item, error) {
 		switch {
 		case errors.Is(err, io.EOF):
 			return Item{Index: -1}, nil
-		case err != nil || item.Index >= 0:
+		case err != nil:
 			return item, err
+		case item.Null:
+			if s.v.erasures.byID[item.ID] == nil && !item.Outside {
+				s.v.find(Inserted, -1, item.ID, "%s, offset %d: a null value, at which consumers delete the %s, and nobody erased the event", h.Name, item.Offset, s.what)
+			}
+		case item.Index >= 0:
+			return item, nil
 		case item.Outside:
 		case h.first >= 0:
 			s.v.find(Inserted, -1, item.ID, "%s, offset %d: a %s that claims no entry stands behind one of entry %d", h.Name, item.Offset, s.what, h.first)

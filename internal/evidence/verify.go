@@ -37,6 +37,7 @@ type Item struct {
 	Sum     Hash // of the raw value; of the change records as Changes has it
 	Wrong   bool // the raw value is not that of its own header sha256; the change records' keys do not count up
 	Rest    bool // of the change records: the first of them is not that of changeIndex 0
+	Null    bool // the value of the record is null: a tombstone
 	Outside bool // its event is not one that was asked for: nothing is found to be wrong with it
 	Records int
 	Offset  int64 // of the first record
@@ -61,6 +62,9 @@ type Input struct {
 	// Log returns the records of the evidence topic in their order, io.EOF at the end.
 	Log          func() (LogItem, error)
 	Raw, Changes []Partition
+	// Erasures are the notes of erased events, read after it was known where raw and
+	// changes end, and before the log.
+	Erasures []Note
 	// Checkpoints were kept elsewhere.
 	Checkpoints []Checkpoint
 	// Known are the verifiers' keys; nil where signatures are not looked at.
@@ -100,6 +104,9 @@ type Report struct {
 	// Expired are entries whose records are gone together with all before them in their
 	// partition, as retention removes them. Their leaves still prove the rest.
 	Expired uint64 `json:"expired"`
+	// Removed are entries of events that were erased, Erased who did that, when and why.
+	Removed uint64   `json:"removed,omitempty"`
+	Erased  []Erased `json:"erased"`
 	// Young are entries that were published while it was verified, and not looked at.
 	Young uint64 `json:"young,omitempty"`
 	// Uncovered are events that were published before the log began.
@@ -118,6 +125,7 @@ type verifier struct {
 	report    Report
 	raw       side
 	changes   side
+	erasures  erasures
 	replay    *Replay
 	size      uint64 // entries read; more than the replay's where its root is lost
 	rootless  bool   // a record of the log is lost: roots cannot be computed any more
@@ -141,6 +149,7 @@ func Verify(ctx context.Context, in Input, progress func(entries uint64)) (*Repo
 	for _, c := range in.Checkpoints {
 		v.keep(c)
 	}
+	v.erasures.open(v, in.Erasures)
 	for _, s := range []struct {
 		side  *side
 		parts []Partition
@@ -306,6 +315,9 @@ func (v *verifier) entry(index int64, leaf Hash, young bool) error {
 	if err != nil {
 		return err
 	}
+	if v.erased(index, leaf, raw, changes) {
+		return nil
+	}
 	switch {
 	case raw != nil && raw.Wrong && !raw.Outside:
 		v.find(Altered, index, raw.ID, "the raw record is not the one that its header sha256 says it is")
@@ -384,6 +396,7 @@ func (v *verifier) end() (*Report, error) {
 			return nil, err
 		}
 	}
+	v.unlogged(v.in.Erasures)
 	for size, list := range v.kept {
 		for range list {
 			switch {

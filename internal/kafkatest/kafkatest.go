@@ -120,6 +120,15 @@ func (c *Cluster) IPv6Brokers() (addrs []string, ca string) {
 	return addrs, c.ca
 }
 
+// DataDirs returns the directories in which the nodes keep their logs.
+func (c *Cluster) DataDirs() []string {
+	var dirs []string
+	for _, n := range c.nodes {
+		dirs = append(dirs, filepath.Join(n.dir, "data"))
+	}
+	return dirs
+}
+
 // Kill ends node i at once, as a crash does.
 func (c *Cluster) Kill(i int) {
 	c.nodes[i].signal(os.Kill)

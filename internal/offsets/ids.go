@@ -2,6 +2,7 @@ package offsets
 
 import (
 	"hash/maphash"
+	"iter"
 	"math"
 	"time"
 	"unsafe"
@@ -99,6 +100,22 @@ func (s *IDs) Newest(limit time.Time) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(newest).UTC()
+}
+
+// All yields every id, in no order. The caller must not change s meanwhile.
+func (s *IDs) All() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i, p := range s.dir {
+			if i > 0 && p == s.dir[i-1] {
+				continue
+			}
+			for j := range p.n {
+				if !yield(p.id(&p.entries[j])) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Bytes is the memory that the ids take.

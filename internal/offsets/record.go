@@ -15,6 +15,7 @@ const (
 	seenKind    = "seen"
 	ledgerKind  = "ledger"
 	requestKind = "request"
+	erasedKind  = "erased"
 	tokenKind   = "token"
 	logKind     = "log"
 	// Facts
@@ -39,6 +40,19 @@ func AppendLedgerKey(dst []byte, org, stream string) []byte {
 // AppendRequestKey appends the key of a request.
 func AppendRequestKey(dst []byte, org, id string) []byte { return appendKey(dst, org, requestKind, id) }
 
+// AppendErasedKey appends the key of the note that an event was erased.
+func AppendErasedKey(dst []byte, org, id string) []byte { return appendKey(dst, org, erasedKind, id) }
+
+// ErasedID returns the id of the event whose erasure a record of org is the note of;
+// ok is false for any other record.
+func ErasedID(org string, key []byte) (id string, ok bool) {
+	owner, kind, name, ok := splitKey(key)
+	if !ok || string(owner) != org || string(kind) != erasedKind {
+		return "", false
+	}
+	return string(name), true
+}
+
 // AppendTokenKey appends the key of the sealed refresh token.
 func AppendTokenKey(dst []byte, org string) []byte { return appendKind(dst, org, tokenKind) }
 
@@ -62,7 +76,7 @@ func splitKey(key []byte) (org, kind, name []byte, ok bool) {
 	}
 	kind, name, named := bytes.Cut(rest, []byte{'/'})
 	switch string(kind) {
-	case seenKind:
+	case seenKind, erasedKind:
 		ok = len(name) > 0 && len(name) <= audit.MaxIDBytes
 	case ledgerKind, requestKind:
 		ok = len(name) > 0

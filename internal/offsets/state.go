@@ -17,7 +17,9 @@ import (
 // State is everything that the topic says about one organisation. It is not
 // safe for concurrent use.
 type State struct {
-	IDs      *IDs
+	IDs *IDs
+	// Erased are the ids of events that were erased; the time of each says nothing.
+	Erased   *IDs
 	Ledgers  map[string]Ledger  // by stream
 	Requests map[string]Request // by id
 	Token    []byte             // sealed; nil for none
@@ -33,7 +35,7 @@ type State struct {
 // NewState is what an empty topic says about org.
 func NewState(org string) *State {
 	return &State{
-		IDs: new(IDs), Ledgers: make(map[string]Ledger), Requests: make(map[string]Request),
+		IDs: new(IDs), Erased: new(IDs), Ledgers: make(map[string]Ledger), Requests: make(map[string]Request),
 		Damaged: make(map[string]error), Facts: new(Facts), org: org,
 	}
 }
@@ -45,7 +47,7 @@ func (s *State) Apply(key, value []byte) error {
 	org, kind, name, ok := splitKey(key)
 	switch {
 	case !ok:
-		return &RecordError{Key: string(key), Want: "<org>/seen/<id>, <org>/ledger/<stream>, <org>/request/<id>, <org>/token, <org>/log, <org>/newest or <org>/verified"}
+		return &RecordError{Key: string(key), Want: "<org>/seen/<id>, <org>/ledger/<stream>, <org>/request/<id>, <org>/erased/<id>, <org>/token, <org>/log, <org>/newest or <org>/verified"}
 	case string(org) != s.org:
 		return nil
 	}
@@ -56,6 +58,9 @@ func (s *State) Apply(key, value []byte) error {
 		return s.applyLedger(key, string(name), value)
 	case requestKind:
 		return s.applyRequest(key, value)
+	case erasedKind:
+		s.applyErased(name, value)
+		return nil
 	case logKind:
 		s.Log = bytes.Clone(value)
 		return nil
@@ -82,6 +87,16 @@ func (s *State) applySeen(key, id, value []byte) error {
 	}
 	s.IDs.add(view(id), ms)
 	return nil
+}
+
+// applyErased takes in a note, whatever it says: an event that may have been erased is
+// never published again.
+func (s *State) applyErased(id, value []byte) {
+	if value == nil {
+		s.Erased.Remove(view(id))
+		return
+	}
+	s.Erased.add(view(id), 0)
 }
 
 func (s *State) applyLedger(key []byte, stream string, value []byte) error {

@@ -138,6 +138,13 @@ func (c *chaos) Each(ctx context.Context, f func(string, time.Time, bool) error)
 	return c.kafka.Each(ctx, f)
 }
 
+func (c *chaos) Find(ctx context.Context, ids []string) (map[string]Records, error) {
+	if c.archive {
+		return nil, errArchive
+	}
+	return c.kafka.Find(ctx, ids)
+}
+
 func (c *chaos) mostly(n int) bool { return c.rnd.IntN(n) > 0 }
 
 // trouble chooses what goes wrong in the next term.
@@ -196,8 +203,10 @@ func (c *chaos) ask(p *Poller) {
 	from := c.start.Add(-c.back + c.rnd.upTo(c.back+time.Since(c.start)))
 	r := offsets.Request{Kind: offsets.KindBackfill, From: from, To: from.Add(time.Minute + c.rnd.upTo(4*time.Hour))}
 	r.From, r.To = r.From.Truncate(time.Millisecond), r.To.Truncate(time.Millisecond) // as the topic gives it
-	if c.rnd.IntN(2) == 0 {
-		r.Kind = offsets.KindRepair
+	if kind := c.rnd.IntN(4); kind < 3 {
+		if r.Kind = offsets.KindRepair; kind == 0 {
+			r.Kind, r.By, r.Reason = offsets.KindErase, "somebody", "asked for"
+		}
 		for range 20 {
 			all := slices.Concat(slices.Collect(maps.Values(c.api.events))...)
 			r.IDs = append(r.IDs, all[c.rnd.IntN(len(all))].id)

@@ -220,6 +220,7 @@ func (p *Poller) advance(b *stepBuilder) {
 	for _, id := range b.step.Forget {
 		p.ids.Remove(id)
 	}
+	p.erase(b.step.Erase)
 	for _, r := range b.refused {
 		p.refused[r.id] = append(p.refused[r.id], r.stream)
 	}

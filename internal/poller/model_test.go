@@ -207,6 +207,9 @@ type kafka struct {
 	seen      map[string]time.Time
 	ledgers   map[string]offsets.Ledger
 	requests  map[string]offsets.Request
+	tombs     map[string]bool // in the raw topic
+	notes     map[string]int  // of erasures, in the offsets topic
+	cleaned   bool            // compaction has removed what was erased, tombstones and all
 	token     []byte
 	doubt     float64           // probability that a commit ends in doubt, applied or not
 	reject    func(*Step) error // what a step is rejected with; nil for not
@@ -219,6 +222,7 @@ type kafka struct {
 func newKafka(t *testing.T, rnd *dice) *kafka {
 	return &kafka{
 		t: t, rnd: rnd, published: map[string]int{}, times: map[string]time.Time{}, astray: map[string]bool{}, seen: map[string]time.Time{},
+		tombs: map[string]bool{}, notes: map[string]int{},
 		ledgers: map[string]offsets.Ledger{}, requests: map[string]offsets.Request{}, refuse: map[string]bool{},
 	}
 }
@@ -249,6 +253,12 @@ func (k *kafka) Commit(_ context.Context, s *Step) error {
 		k.astray[e.Event.ID] = e.Event.Problem == Astray
 		if k.published[e.Event.ID] > 1 {
 			k.t.Errorf("event %s was published %d times", e.Event.ID, k.published[e.Event.ID])
+		}
+	}
+	for _, e := range s.Erase {
+		k.tombs[e.ID] = true
+		if k.notes[e.ID]++; k.notes[e.ID] > 1 || k.published[e.ID] != 1 || e.By == "" || e.Reason == "" {
+			k.t.Errorf("%+v was published %d times, and erased %d times", e, k.published[e.ID], k.notes[e.ID])
 		}
 	}
 	for _, r := range s.Remember {
@@ -297,7 +307,12 @@ func (k *kafka) Each(_ context.Context, f func(string, time.Time, bool) error) e
 	times := make(map[string]time.Time)
 	astray := maps.Clone(k.astray)
 	for id := range k.published {
-		times[id] = k.times[id]
+		switch {
+		case !k.tombs[id]:
+			times[id] = k.times[id]
+		case !k.cleaned:
+			times[id] = time.Time{}
+		}
 	}
 	k.mu.Unlock()
 	for id, at := range times {
@@ -306,6 +321,19 @@ func (k *kafka) Each(_ context.Context, f func(string, time.Time, bool) error) e
 		}
 	}
 	return nil
+}
+
+// Find is what of the events the raw topic has.
+func (k *kafka) Find(_ context.Context, ids []string) (map[string]Records, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	found := map[string]Records{}
+	for _, id := range ids {
+		if k.published[id] > 0 && !(k.tombs[id] && k.cleaned) {
+			found[id] = Records{Raw: &Record{Key: id}}
+		}
+	}
+	return found, nil
 }
 
 func (k *kafka) Capacity() (events, bytes int) {
@@ -323,6 +351,9 @@ func (k *kafka) load() *offsets.State {
 	}
 	for name, l := range k.ledgers {
 		s.Ledgers[name] = l.Clone()
+	}
+	for id := range k.notes {
+		s.Erased.Add(id, time.Time{})
 	}
 	s.Token = k.token
 	return s

@@ -104,6 +104,7 @@ type Step struct {
 	// Remember are ids of events that were published before and forgotten.
 	Remember []Remembered
 	Forget   []string // ids to tombstone
+	Erase    []Erasure
 	Done     []string // ids of requests that are done, or taken over into a ledger
 	Token    []byte   // sealed refresh token; nil for none
 	// Names are what the ids in Events are called, as far as that is known; they do
@@ -161,11 +162,12 @@ type Poller struct {
 
 	// urgent carries the tail, bulk everything else that was read, tasks what comes
 	// with no page, and tokens refresh tokens, which wait for nothing, to the one
-	// goroutine that commits (commit.go). It alone touches ids, refused, repairs, waiting,
+	// goroutine that commits (commit.go). It alone touches ids, erased, refused, repairs, waiting,
 	// sooner and recalling.
 	urgent, bulk  chan *delivery
 	tasks, tokens chan task
 	ids           *offsets.IDs
+	erased        *offsets.IDs        // never published again, whatever ids says
 	refused       map[string][]string // by the id of an event that a topic refused: streams whose ledger has the gap
 	repairs       map[string]*repair  // by request: those under way
 	waiting       []task              // tokens that were rejected and are to be written first
@@ -193,7 +195,7 @@ func New(cfg Config, src Source, sink Sink, archive Archive, state *offsets.Stat
 	p := &Poller{
 		cfg: cfg, src: src, sink: sink, archive: archive, log: cfg.Logger, stats: stats,
 		urgent: make(chan *delivery), bulk: make(chan *delivery, 1), tasks: make(chan task), tokens: make(chan task),
-		ids: state.IDs, refused: make(map[string][]string), repairs: make(map[string]*repair),
+		ids: state.IDs, erased: state.Erased, refused: make(map[string][]string), repairs: make(map[string]*repair),
 		rememberFree: rememberFreely, mostGaps: mostGaps, damaged: state.Damaged, hold: holdFor, held: make(map[string]offsets.Ledger),
 		ledgers: state.Ledgers, readings: make(map[*reading]struct{}), forgetting: make(map[string]time.Time), progress: make(map[string]Progress),
 		token: state.Token,

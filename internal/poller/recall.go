@@ -16,7 +16,10 @@ type Archive interface {
 	// Each calls f for every published event: its id, its time (zero where
 	// unknown), and whether it may have been read in an interval that does not hold
 	// its time.
+	// An event that was erased counts as published, at a time that is unknown.
 	Each(ctx context.Context, f func(id string, at time.Time, astray bool) error) error
+	// Find returns the records of the events with these ids, as far as they are there.
+	Find(ctx context.Context, ids []string) (map[string]Records, error)
 }
 
 // unremembered is the part of what a stream wants, and of what it is to read

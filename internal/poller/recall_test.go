@@ -40,6 +40,8 @@ func (m *much) Each(_ context.Context, f func(id string, at time.Time, astray bo
 	return nil
 }
 
+func (m *much) Find(context.Context, []string) (map[string]Records, error) { return nil, nil }
+
 func (m *much) look() {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)

@@ -15,7 +15,7 @@ import (
 )
 
 // Request takes over work that was handed in through the offsets topic, and
-// returns at once. A backfill is taken over into the ledger, a repair is done;
+// returns at once. A backfill is taken over into the ledger, a repair or an erasure is done;
 // then the request is tombstoned, in the step that makes it true. Each request
 // has a lane of its own: none waits for another. What a term does not finish is
 // handed to the next.
@@ -55,9 +55,13 @@ func (s *schedule) addRequest(id string, r offsets.Request) {
 	s.requests[id] = true
 	q := &request{p: s.p, s: s, id: id, Request: r, backoff: newBackoff(), what: health.Subject{Kind: health.Other, Op: r.Kind + " request", Of: id}}
 	q.lane = &lane{class: chores, single: true}
-	q.lane.next = q.want
-	if r.Kind == offsets.KindRepair {
+	switch r.Kind {
+	case offsets.KindRepair:
 		q.lane.next = q.search
+	case offsets.KindErase:
+		q.lane.next = q.erase
+	default:
+		q.lane.next = q.want
 	}
 	s.lanes = append(s.lanes, q.lane)
 }

@@ -104,6 +104,10 @@ func TestFailingRequestEndsWithTheTerm(t *testing.T) {
 
 type noArchive struct{}
 
+func (noArchive) Find(context.Context, []string) (map[string]Records, error) {
+	return nil, errors.New("the raw topic cannot be read")
+}
+
 func (noArchive) Each(context.Context, func(string, time.Time, bool) error) error {
 	return errors.New("the raw topic cannot be read")
 }

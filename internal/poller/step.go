@@ -248,7 +248,7 @@ func (b *stepBuilder) event(d *delivery, e *audit.Event) bool {
 	if lead, ok := p.sooner.meet(e.ID, d.read.Preview != ""); ok {
 		p.stats.led(d.read.Preview == "", lead)
 	}
-	if twice || p.ids.Has(e.ID) && (d.repair == nil || !d.repair.forced[e.ID]) {
+	if twice || p.erased.Has(e.ID) || p.ids.Has(e.ID) && (d.repair == nil || !d.repair.forced[e.ID]) {
 		b.duplicates[stream]++
 		return false
 	}

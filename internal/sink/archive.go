@@ -15,7 +15,9 @@ import (
 type Archive struct {
 	Org     string
 	Topic   string // the raw topic
+	Changes string // the changes topic
 	Cluster *txn.Cluster
+	Looked  func() // is told of each record that Find looks at; nil for nobody
 }
 
 // Each calls f for every event of this organisation in the raw topic, up to what
@@ -38,6 +40,9 @@ func (a *Archive) Each(ctx context.Context, f func(id string, at time.Time, astr
 		}
 		if !ours {
 			return nil
+		}
+		if rec.Value == nil {
+			return f(string(rec.Key), time.Time{}, false)
 		}
 		return f(string(rec.Key), at, astray)
 	})

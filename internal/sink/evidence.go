@@ -46,7 +46,7 @@ func (s *Sink) logged() {
 
 // evidence writes what the step adds to the evidence log, and the log's state.
 func (s *Sink) evidence(step *poller.Step, now time.Time) error {
-	if s.log == nil || len(step.Events) == 0 {
+	if s.log == nil || len(step.Events) == 0 && len(step.Erase) == 0 {
 		return nil
 	}
 	known := maps.Clone(step.Known)

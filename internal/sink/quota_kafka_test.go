@@ -137,7 +137,7 @@ func newQuotaScene(t *testing.T, brokers []string, id string) *quotaScene {
 		t.Fatal(err)
 	}
 	s.Sink = New(Config{
-		Org: "acme", Raw: Topic{names[0].Name, partitions}, Changes: Topic{names[1].Name, partitions}, Offsets: names[2].Name,
+		Org: "acme", Raw: Topic{Name: names[0].Name, Partitions: partitions}, Changes: Topic{Name: names[1].Name, Partitions: partitions}, Offsets: names[2].Name,
 	}, producer, encoder)
 	return s
 }

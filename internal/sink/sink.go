@@ -34,6 +34,7 @@ import (
 type Topic struct {
 	Name       string
 	Partitions int32
+	Oldest     time.Duration // how far a record's own time may lie back; 0 for no limit
 }
 
 // Partition is where the records of a key go.
@@ -164,6 +165,11 @@ func (s *Sink) try(ctx context.Context, step *poller.Step) error {
 		// Each event has a change at least: of those before nobody would see one.
 		newest := i >= len(step.Events)-recentChanges
 		if err := s.event(&step.Events[i], now, newest); err != nil {
+			return err
+		}
+	}
+	for i := range step.Erase {
+		if err := s.erase(&step.Erase[i], now); err != nil {
 			return err
 		}
 	}

@@ -60,7 +60,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 		t.Fatal(err)
 	}
 	cfg.Org = "acme"
-	cfg.Raw, cfg.Changes, cfg.Offsets = Topic{rawTopic, partitions}, Topic{changesTopic, partitions}, offsetsTopic
+	cfg.Raw, cfg.Changes, cfg.Offsets = Topic{Name: rawTopic, Partitions: partitions}, Topic{Name: changesTopic, Partitions: partitions}, offsetsTopic
 	return &rig{New(cfg, producer, encoder), fake, fake.ListenAddrs()}
 }
 

@@ -24,6 +24,8 @@ const (
 	configRetentionBytes = "retention.bytes"
 	configMaxMessage     = "max.message.bytes"
 	configMinInsync      = "min.insync.replicas"
+	configCompactionLag  = "max.compaction.lag.ms"
+	configTombstones     = "delete.retention.ms"
 	replicationFactor    = "replication.factor" // stands beside them in what is asked for
 )
 
@@ -72,7 +74,7 @@ func (s TopicSpec) Command() string {
 	if s.ReplicationFactor > 0 {
 		cmd += fmt.Sprintf(" --replication-factor %d", s.ReplicationFactor)
 	}
-	for _, k := range []string{configCleanup, configRetentionMs, configRetentionBytes, configMaxMessage, configMinInsync} {
+	for _, k := range []string{configCleanup, configRetentionMs, configRetentionBytes, configMaxMessage, configMinInsync, configCompactionLag, configTombstones} {
 		if v, ok := s.Configs[k]; ok {
 			cmd += " --config " + k + "=" + v
 		}
@@ -270,6 +272,8 @@ func newWish(spec TopicSpec) *wish {
 	}
 	add(replicationFactor, "replication", func(n int64) bool { return n > 0 && n <= 32 && n != int64(spec.ReplicationFactor) }, "")
 	add(configMinInsync, "insync", nil, "")
+	add(configCompactionLag, "", nil, "")
+	add(configTombstones, "", nil, "31536000000", "2592000000", "")
 	add(configRetentionMs, "retention time", func(n int64) bool { return n >= 3600_000 }, decades, "31536000000", "7776000000", "2592000000", "")
 	add(configRetentionBytes, "", func(n int64) bool { return n >= 1<<30 }, petabyte, "")
 	var sizes []string
@@ -416,6 +420,8 @@ func shortfalls(asked TopicSpec, got map[string]string) []Shortfall {
 		compare(configRetentionMs, "older events are deleted", longer)
 		compare(configRetentionBytes, "the oldest events are deleted beyond it", longer)
 	}
+	compare(configCompactionLag, "what is erased may stay for longer", func(asked, got int64) bool { return got <= asked })
+	compare(configTombstones, "who was away for longer does not see what was erased", more)
 	compare(configMaxMessage, "an event that is larger is a gap until the topic takes it", more)
 	return all
 }

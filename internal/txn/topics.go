@@ -212,6 +212,9 @@ func (t *Topic) fill(layout *metadata.ResponseTopic, config map[string]string) {
 	t.OldestRecord, t.NewestRecord = oldestRecord(config), newestRecord(config)
 }
 
+// Compacted reports whether compaction removes records whose key has a newer one.
+func (t *Topic) Compacted() bool { return strings.Contains(t.CleanupPolicy, "compact") }
+
 // values are the topic's configurations, and its replication factor as one of them. What may
 // not be read is what the cluster took.
 func (t *Topic) values(config map[string]string) map[string]string {
@@ -262,7 +265,7 @@ func (c *Cluster) topicConfigs(ctx context.Context, topics ...string) (map[strin
 			ResourceName: t,
 			ConfigNames: []string{
 				configCleanup, configRetentionMs, configRetentionBytes, configMaxMessage, configMinInsync, configUnclean,
-				configTimestampType, configTimestampBefore, configTimestampAfter, configTimestampDifference,
+				configTimestampType, configTimestampBefore, configTimestampAfter, configTimestampDifference, configCompactionLag, configTombstones,
 			},
 		})
 	}

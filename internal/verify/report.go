@@ -56,6 +56,7 @@ type Report struct {
 	OK       bool           `json:"ok"`
 	Interval audit.Interval `json:"interval"`
 	Days     []Day          `json:"days"`
+	Erased   int            `json:"erased,omitempty"` // events that the API shows or Kafka holds, and that were erased on purpose
 
 	c        *Comparison
 	suspects []place // in order of time
@@ -66,7 +67,10 @@ func (c *Comparison) Report() Report {
 	r := Report{Interval: c.interval, Days: []Day{}, c: c}
 	days, wrong := make(map[int64]*Day), 0
 	c.events.all(func(e *event, _ place) {
-		if c.count(e, days) {
+		switch {
+		case e.has(erased):
+			r.Erased++
+		case c.count(e, days):
 			wrong++
 		}
 	})
@@ -125,7 +129,9 @@ func (c *Comparison) count(e *event, days map[int64]*Day) bool {
 }
 
 // wrong reports whether anything is.
-func (e *event) wrong() bool { return e.raw() != 1 || e.has(altered) || !e.has(whole) }
+func (e *event) wrong() bool {
+	return !e.has(erased) && (e.raw() != 1 || e.has(altered) || !e.has(whole))
+}
 
 func (d *Day) of(kind Kind) *int {
 	switch kind {
@@ -260,6 +266,9 @@ func (r *Report) Print(out io.Writer) error {
 	row(w, "all", sum)
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if r.Erased > 0 {
+		fmt.Fprintf(lines, "%d erased on purpose, and not compared\n", r.Erased)
 	}
 	return lines.Flush()
 }

@@ -29,12 +29,13 @@ const (
 	altered               // a raw value does not match its digest
 	whole                 // every change record is there, once
 	broken                // change records contradict each other, or one is there twice
+	erased                // on purpose: nothing is wrong with it
 	spilled               // change records came in another order: see Comparison.spilled
 	rawOne                // the lowest bit of the number of raw records
 
-	rawBits  = 7
+	rawBits  = 6
 	rawMax   = 1<<rawBits - 1 // of more, Comparison.surplus counts the rest
-	timeBits = 64 - 8 - rawBits
+	timeBits = 64 - 9 - rawBits
 )
 
 func (e *event) stamp() int64        { return int64(e.high)<<32 | int64(e.low) }
@@ -42,7 +43,7 @@ func (e *event) become(stamp int64)  { e.low, e.high = uint32(stamp), uint32(sta
 func (e *event) has(flag int64) bool { return e.stamp()&flag != 0 }
 func (e *event) set(flag int64)      { e.become(e.stamp() | flag) }
 func (e *event) clear(flag int64)    { e.become(e.stamp() &^ flag) }
-func (e *event) raw() int            { return int(e.stamp()>>8) & rawMax }
+func (e *event) raw() int            { return int(e.stamp()>>9) & rawMax }
 
 // ms is the time, in milliseconds since 1970: 49 bits are enough for the years
 // that audit.ParseTime reads.

@@ -102,6 +102,15 @@ func (c *Comparison) Change(id []byte, at time.Time, index, count int) {
 	}
 }
 
+// Erased takes in an event that was erased on purpose, after both sides. Nothing is wrong
+// with it, whatever they say.
+func (c *Comparison) Erased(id string) {
+	n := nameOf(id)
+	if e := c.events.find(&n); e != nil {
+		e.set(erased)
+	}
+}
+
 // concerned returns the event of a record, nil where it is not part of the
 // comparison. What the API showed is, whatever time it claims, or none at all.
 func (c *Comparison) concerned(id []byte, at time.Time) *event {

@@ -29,6 +29,10 @@ public class Consume {
       consumer.subscribe(List.of(args[1]));
       while (true) {
         for (ConsumerRecord<String, byte[]> r : consumer.poll(Duration.ofSeconds(1))) {
+          if (r.value() == null) {
+            System.out.println(r.key() + "\terased"); // delete here what was made of this key
+            continue;
+          }
           GenericRecord change = decoder.decode(r.value());
           // Deliver it here, under its key: that is the same when it comes again.
           System.out.println(r.key() + "\t" + change.get("action") + "\t" + change.get("entityType") + "\t" + change.get("configurationKey"));

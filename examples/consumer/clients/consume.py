@@ -34,6 +34,11 @@ try:
             continue
         if message.error():
             raise RuntimeError(message.error())
+        if message.value() is None:
+            # Erased: delete here what was made of this key.
+            print(message.key().decode(), "erased", sep="\t", flush=True)
+            consumer.commit(message, asynchronous=False)
+            continue
         if message.value()[:10] != marker:
             raise ValueError(f"{message.topic()}-{message.partition()} at {message.offset()}: written with another schema")
         change = fastavro.schemaless_reader(io.BytesIO(message.value()[10:]), schema, None)

@@ -38,6 +38,10 @@ func main() {
 		fetches := client.PollFetches(ctx)
 		fetches.EachError(func(topic string, partition int32, err error) { log.Printf("%s-%d: %v", topic, partition, err) })
 		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Value == nil {
+				fmt.Printf("%s\terased\n", r.Key) // delete here what was made of this key
+				return
+			}
 			// Single-object encoding: C3 01 and 8 bytes of fingerprint. goavro 2.15 works out another fingerprint for
 			// schemas with logical types, so its NativeFromSingle refuses these values.
 			native, _, err := codec.NativeFromBinary(r.Value[10:])

@@ -214,6 +214,20 @@ func (c *Topic) Foreign(partition int32) {
 	c.must(c.producer.EndTransaction(c.within(), kgo.TryCommit))
 }
 
+// Erase writes tombstones, as internal/sink does for records that are erased.
+func (c *Topic) Erase(keys ...string) {
+	c.t.Helper()
+	c.must(c.producer.BeginTransaction())
+	for i, key := range keys {
+		r := &kgo.Record{
+			Topic: c.Name, Partition: int32(i % Partitions), Key: []byte(key),
+			Headers: []kgo.RecordHeader{{Key: "audit-id", Value: []byte(key[:strings.LastIndexByte(key, ':')])}, {Key: "org", Value: []byte(Org)}},
+		}
+		c.must(c.producer.ProduceSync(c.within(), r).FirstErr())
+	}
+	c.must(c.producer.EndTransaction(c.within(), kgo.TryCommit))
+}
+
 // DeleteAll deletes every record, as retention does.
 func (c *Topic) DeleteAll() {
 	c.t.Helper()
