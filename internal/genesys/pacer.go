@@ -34,7 +34,7 @@ const (
 	// requests for them may follow each other after a quiet time: after a start nobody is
 	// known. Lists leave all but listBurst of those to steps that wait.
 	lookupShare = 0.1
-	lookupBurst = 30
+	lookupBurst = 20
 	listBurst   = 10
 
 	firstRefusal = time.Second // the pause after a 429 that names none doubles from here
