@@ -118,9 +118,10 @@ const (
 	Preview                 // the newest events as a dialect shows them that has not all
 	Sweep                   // again, for events that were shown late
 	Backfill                // what was never read: history, downtime, repair
-	Lookup                  // what ids are called; it never goes past the tail
+	Lookup                  // what ids are called, for a step that waits; it never goes past the tail
+	Listing                 // what everything of a kind is called; nor does this
 )
 
 func (p Purpose) String() string {
-	return [...]string{"tail", "preview", "sweep", "backfill", "names"}[p]
+	return [...]string{"tail", "preview", "sweep", "backfill", "names", "lists"}[p]
 }

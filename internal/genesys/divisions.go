@@ -60,7 +60,7 @@ func refusedSubject(err error) bool {
 func (c *Client) permitted(ctx context.Context, subject string) (d Divisions, err error) {
 	for page := 1; page <= mostPages; page++ {
 		query := url.Values{"permission": {auditsPermission}, "pageNumber": {strconv.Itoa(page)}, "pageSize": {strconv.Itoa(namesPage)}}
-		req := &request{op: "GET " + permittedPath + "{subject}", method: http.MethodGet, path: permittedPath + subject, query: query, purpose: audit.Lookup}
+		req := &request{op: "GET " + permittedPath + "{subject}", method: http.MethodGet, path: permittedPath + subject, query: query, purpose: audit.Listing}
 		a, err := c.lookUp(ctx, req, func(a *answer) error { _, err := a.entities(); return err })
 		if err != nil {
 			return Divisions{}, fmt.Errorf("see which divisions are permitted: %w", err)

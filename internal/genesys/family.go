@@ -43,9 +43,9 @@ type familyState struct {
 	quota quota
 	// wide says that what the server tells is the token's limit: its count then
 	// includes the requests of all families of which it tells the same.
-	wide bool
-	due  time.Time // when the next request is due if they are spaced evenly
-	last time.Time // when the last one went out
+	wide    bool
+	spacing spacing
+	last    time.Time // when the last one went out
 
 	refusedUntil time.Time
 	refusals     int    // 429 in a row, each to a request sent after the one before

@@ -143,8 +143,11 @@ func (c *Client) userName(ctx context.Context, id string, add func(id, name stri
 
 // namesPage asks for a page of a listing.
 func (c *Client) namesPage(ctx context.Context, kind audit.Kind, query url.Values, take func(*answer)) error {
-	path := listings[kind].path
-	req := &request{op: "GET " + path, method: http.MethodGet, path: path, query: query, purpose: audit.Lookup}
+	path, purpose := listings[kind].path, audit.Listing
+	if kind == audit.UserKind { // who is asked for because a step has met them
+		purpose = audit.Lookup
+	}
+	req := &request{op: "GET " + path, method: http.MethodGet, path: path, query: query, purpose: purpose}
 	a, err := c.lookUp(ctx, req, func(a *answer) error {
 		_, err := a.entities()
 		return err

@@ -18,9 +18,6 @@ type RateLimit struct {
 }
 
 const (
-	// burst is how many requests may follow each other at once after a quiet
-	// time. It lets chains that wait for slow answers still use all of the share.
-	burst = 2
 	// At or below the reserve a request goes out this often; below stopBelow none.
 	reservePace = 2 * time.Second
 	stopBelow   = 5
@@ -33,10 +30,12 @@ const (
 	// live organisations show").
 	realtimeAtOnce = 3
 
-	// lookupShare is what lookups of names take at most of what we take, and lookupBurst
-	// how many may follow each other after a quiet time: a start has five lists to read.
+	// lookupShare is what names take at most of what we take, and lookupBurst how many
+	// requests for them may follow each other after a quiet time: after a start nobody is
+	// known. Lists leave all but listBurst of those to steps that wait.
 	lookupShare = 0.1
-	lookupBurst = 10
+	lookupBurst = 20
+	listBurst   = 10
 
 	firstRefusal = time.Second // the pause after a 429 that names none doubles from here
 	lastRefusal  = time.Minute
@@ -47,8 +46,9 @@ const (
 // lower one (family.go).
 //
 // The invariants: in no window do we send more than share × limit, of a family no
-// more than share × its own; requests are spaced evenly; none is sent before a
-// Retry-After has passed or while the server has fewer than stopBelow left; what
+// more than share × its own; requests are spaced evenly, but for the few that
+// spacing.go keeps for what somebody waits for; none is sent before a Retry-After has
+// passed or while the server has fewer than stopBelow left; what
 // other consumers are seen to take is left to them; a family that must wait holds
 // up no other; of four turns at most one goes past something more urgent, so
 // that a request which waits behind no other of its kind is overtaken once at most.
@@ -61,12 +61,12 @@ type pacer struct {
 	mu       sync.Mutex
 	limit    RateLimit
 	families [families]familyState
-	queue    [audit.Lookup + 1][]*waiter
+	queue    [audit.Listing + 1][]*waiter
 	row      int // turns since one went past something more urgent
 	timer    *time.Timer
 	seq      uint64
-	sent     []flight  // in the last two windows, oldest first
-	due      time.Time // when the next request is due if they are spaced evenly
+	sent     []flight // in the last two windows, oldest first
+	spacing  spacing
 	// bulkShare is the most of the limit that a backfill takes, 0 for what is left;
 	// bulkDue is when its next request is due.
 	bulkShare float64
@@ -228,7 +228,7 @@ func (p *pacer) grant() {
 			break
 		}
 		w := p.pick(open)
-		p.depart(&p.families[w.family], now)
+		p.depart(&p.families[w.family], w.purpose, now)
 		if w.purpose == audit.Backfill && p.bulkShare > 0 {
 			step := time.Duration(float64(p.limit.Per) / (p.bulkShare * float64(p.limit.Requests)))
 			if p.bulkDue.Before(now.Add(-step)) { // what it did not take before is not kept for it
@@ -236,11 +236,8 @@ func (p *pacer) grant() {
 			}
 			p.bulkDue = p.bulkDue.Add(step)
 		}
-		if w.purpose == audit.Lookup {
-			if p.lookupDue.Before(now) {
-				p.lookupDue = now
-			}
-			p.lookupDue = p.lookupDue.Add(p.lookupStep())
+		if w.purpose >= audit.Lookup {
+			p.lookupDue = later(p.lookupDue, now).Add(p.lookupStep())
 		}
 		w.turn <- p.seq
 	}
@@ -256,22 +253,25 @@ func (p *pacer) grant() {
 // open tells whose turn may come now, and when the first turn may; zero where nobody
 // waits. throttled says that it is the API that makes somebody wait.
 func (p *pacer) open(now time.Time) (open func(*waiter) bool, first time.Time, throttled bool) {
-	var at [families]time.Time // zero for not known
+	var at [families][len(p.queue)]time.Time // zero for not known
 	due := func(w *waiter) time.Time {
-		if w.purpose == audit.Backfill && p.bulkDue.After(at[w.family]) {
-			return p.bulkDue
+		at := at[w.family][w.purpose]
+		switch w.purpose {
+		case audit.Backfill:
+			return later(at, p.bulkDue)
+		case audit.Lookup:
+			return later(at, p.lookupDue.Add(-(lookupBurst-1)*p.lookupStep()))
+		case audit.Listing:
+			return later(at, p.lookupDue.Add(-(listBurst-1)*p.lookupStep()))
 		}
-		if due := p.lookupDue.Add(-(lookupBurst - 1) * p.lookupStep()); w.purpose == audit.Lookup && due.After(at[w.family]) {
-			return due
-		}
-		return at[w.family]
+		return at
 	}
 	for _, q := range p.queue {
 		for _, w := range q {
-			if at[w.family].IsZero() {
+			if at := &at[w.family][w.purpose]; at.IsZero() {
 				var why bool
-				at[w.family], why = p.next(&p.families[w.family], now)
-				throttled = throttled || why && at[w.family].After(now)
+				*at, why = p.next(&p.families[w.family], w.purpose, now)
+				throttled = throttled || why && at.After(now)
 			}
 			if d := due(w); first.IsZero() || d.Before(first) {
 				first = d
@@ -303,18 +303,10 @@ const never = time.Hour
 
 // next is when a request of the family may be sent, and whether it is the API
 // that makes it wait.
-func (p *pacer) next(f *familyState, now time.Time) (at time.Time, throttled bool) {
+func (p *pacer) next(f *familyState, purpose audit.Purpose, now time.Time) (at time.Time, throttled bool) {
 	f.quota.roll(now)
-	at = now
-	wait := func(until time.Time) {
-		if until.After(at) {
-			at = until
-		}
-	}
-	wait(p.due.Add(-(burst - 1) * p.usual()))
-	wait(f.due.Add(-(burst - 1) * p.step(f, now)))
-	wait(p.roomAt(p.most(p.limit.Requests), func(family) bool { return true }))
-	wait(p.roomAt(p.most(f.quota.limit), func(x family) bool { return p.countsFor(f, x) }))
+	at = p.paced(f, purpose, now)
+	wait := func(until time.Time) { at = later(at, until) }
 	hold := func(until time.Time) {
 		if until.After(at) {
 			at, throttled = until, true
@@ -338,6 +330,28 @@ func (p *pacer) next(f *familyState, now time.Time) (at time.Time, throttled boo
 	return at, throttled
 }
 
+// paced is when our own pace has a turn for a request of the family.
+func (p *pacer) paced(f *familyState, purpose audit.Purpose, now time.Time) time.Time {
+	all, own := p.kept(p.limit.Requests), p.kept(f.quota.limit)
+	if purpose == audit.Lookup && p.tailWaits(now) {
+		all, own = 0, 0
+	}
+	at := later(now, p.spacing.next(p.usual(), purpose, all))
+	at = later(at, f.spacing.next(p.step(f, now), purpose, own))
+	at = later(at, p.roomAt(p.most(p.limit.Requests), func(family) bool { return true }))
+	return later(at, p.roomAt(p.most(f.quota.limit), func(x family) bool { return p.countsFor(f, x) }))
+}
+
+// tailWaits reports whether a request of the tail waits for our own pace.
+func (p *pacer) tailWaits(now time.Time) bool {
+	for _, w := range p.queue[audit.Tail] {
+		if p.paced(&p.families[w.family], audit.Tail, now).After(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // roomAt is when a window of the requests that count has room for one more.
 func (p *pacer) roomAt(most int, counts func(family) bool) time.Time {
 	for i := len(p.sent) - 1; i >= 0; i-- {
@@ -357,14 +371,14 @@ func (p *pacer) most(limit int) int {
 }
 
 // usual is the time from one request to the next, under the limit of all.
-func (p *pacer) usual() time.Duration { return p.limit.Per / time.Duration(p.most(p.limit.Requests)) }
+func (p *pacer) usual() time.Duration { return p.spaced(p.limit.Requests) }
 
 // step is the time from one request of the family to its next.
 func (p *pacer) step(f *familyState, now time.Time) time.Duration {
 	if now.Sub(f.pacedSince) >= p.limit.Per { // what was slowed down recovers by a tenth a window
 		f.pace, f.pacedSince = min(1, f.pace+0.1), now
 	}
-	usual := time.Duration(float64(p.limit.Per) / float64(p.most(f.quota.limit)) / f.pace)
+	usual := time.Duration(float64(p.spaced(f.quota.limit)) / f.pace)
 	if !f.quota.known {
 		return usual
 	}
@@ -386,7 +400,7 @@ func (p *pacer) pick(open func(*waiter) bool) *waiter {
 	for i, q := range p.queue {
 		first := slices.IndexFunc(q, open)
 		switch {
-		case first < 0, tail && i == int(audit.Lookup):
+		case first < 0, tail && i >= int(audit.Lookup):
 		case turn < 0:
 			turn, at = i, first
 			if p.row <= inARow {
@@ -406,16 +420,12 @@ func (p *pacer) take(purpose, at int) *waiter {
 }
 
 // depart enters a request that goes out now. Needs mu.
-func (p *pacer) depart(f *familyState, now time.Time) {
+func (p *pacer) depart(f *familyState, purpose audit.Purpose, now time.Time) {
 	p.seq++
 	p.sent = append(p.sent, flight{seq: p.seq, at: now, family: f.name})
-	later := func(due time.Time, step time.Duration) time.Time {
-		if due.Before(now) {
-			due = now
-		}
-		return due.Add(step)
-	}
-	p.due, f.due, f.last = later(p.due, p.usual()), later(f.due, p.step(f, now)), now
+	p.spacing.take(p.usual(), purpose, now)
+	f.spacing.take(p.step(f, now), purpose, now)
+	f.last = now
 	for x := range p.families {
 		if o := &p.families[x]; p.countsFor(f, o.name) {
 			o.quota.left--
@@ -424,14 +434,14 @@ func (p *pacer) depart(f *familyState, now time.Time) {
 }
 
 // alsoSent counts requests of a family that went out without a turn.
-func (p *pacer) alsoSent(f family, n int) {
+func (p *pacer) alsoSent(f family, purpose audit.Purpose, n int) {
 	if n <= 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for now := time.Now(); n > 0; n-- {
-		p.depart(&p.families[f], now)
+		p.depart(&p.families[f], purpose, now)
 		p.land(p.seq)
 	}
 }

@@ -108,10 +108,15 @@ type lazyOrg struct{ *sandbox.Org }
 // turns makes one request after the other and returns when each was sent.
 func turns(t *testing.T, p *pacer, n int, o outcome) []time.Duration {
 	t.Helper()
+	return turnsOf(t, p, audit.Tail, n, o)
+}
+
+func turnsOf(t *testing.T, p *pacer, purpose audit.Purpose, n int, o outcome) []time.Duration {
+	t.Helper()
 	start := time.Now()
 	var at []time.Duration
 	for range n {
-		turn, err := p.wait(t.Context(), auditlogsFamily, audit.Tail)
+		turn, err := p.wait(t.Context(), auditlogsFamily, purpose)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +129,7 @@ func turns(t *testing.T, p *pacer, n int, o outcome) []time.Duration {
 func TestPacerSpacesEvenly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(RateLimit{100, 10 * time.Second}, 0.5, 10, 0)
-		at := turns(t, p, 101, outcome{status: 200})
+		at := turnsOf(t, p, audit.Backfill, 101, outcome{status: 200})
 		for i := burst; i < len(at); i++ {
 			if gap := at[i] - at[i-1]; gap < 190*time.Millisecond && i%50 > 1 || gap > 210*time.Millisecond && i%50 > 1 {
 				t.Fatalf("request %d came %s after the one before; 50 in 10 s are one every 200 ms", i, gap)
@@ -310,13 +315,14 @@ func TestPacerGivesBackATurnThatNobodyWants(t *testing.T) {
 	})
 }
 
-// However many wait, and however long: of four turns three go to the most urgent.
+// However many wait, and however long: of four turns three go to the most urgent, or
+// all of the first ones, which are kept for it.
 func TestPacerEveryFourthTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(RateLimit{100, 10 * time.Second}, 1, 0, 0)
 		turns(t, p, 1, outcome{status: 429, retryAfter: time.Minute, hasRetry: true})
 		var mu sync.Mutex
-		var order []audit.Purpose
+		order := make([]audit.Purpose, 51) // by turn
 		var running sync.WaitGroup
 		for purpose, n := range map[audit.Purpose]int{audit.Backfill: 10, audit.Sweep: 10, audit.Tail: 30} {
 			for range n {
@@ -327,13 +333,14 @@ func TestPacerEveryFourthTurn(t *testing.T) {
 						return
 					}
 					mu.Lock()
-					order = append(order, purpose)
+					order[turn-1] = purpose
 					mu.Unlock()
 					p.done(turn, outcome{status: 200})
 				})
 			}
 		}
 		running.Wait()
+		order = order[1:] // the 429
 		last := len(order) - 1
 		for order[last] != audit.Tail {
 			last--
@@ -349,7 +356,7 @@ func TestPacerEveryFourthTurn(t *testing.T) {
 			}
 			row = 0
 		}
-		if n := last + 1 - 30; n < 9 || n > 10 {
+		if n := last + 1 - 30; n < 6 || n > 10 {
 			t.Errorf("%d others went before the last of 30 tail requests that waited with them: %v", n, order)
 		}
 	})
@@ -440,8 +447,8 @@ func TestFamiliesHaveTheirOwnLimits(t *testing.T) {
 		for i, at := range sent[realtimeFamily][1:] {
 			longest = max(longest, at.Sub(sent[realtimeFamily][i]))
 		}
-		if longest > time.Second {
-			t.Errorf("realtime waited for %s", longest)
+		if longest > 4*p.usual()+time.Millisecond {
+			t.Errorf("realtime waited for %s, more than four turns", longest)
 		}
 		if n := len(sent[queryFamily]); n < 120 || n > 210 {
 			t.Errorf("query sent %d requests in 10 minutes", n)

@@ -90,7 +90,7 @@ func (c *Client) sendOnce(ctx context.Context, r *request) (a *answer, token str
 	var sends atomic.Int32
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { sends.Add(1) }}
 	a, err = c.exchange(httptrace.WithClientTrace(ctx, trace), r.op, req, c.cfg.MaxBody)
-	c.pacer.alsoSent(familyOf(r.path), int(sends.Load())-1)
+	c.pacer.alsoSent(familyOf(r.path), r.purpose, int(sends.Load())-1)
 	if a != nil {
 		c.observe(a, true)
 		o = outcome{status: a.status, limit: readLimit(a.header)}

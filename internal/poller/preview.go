@@ -106,7 +106,7 @@ func (w *preview) ended(err error, began, now, clock time.Time, events, pages in
 	p.cfg.Health.Report(w.what, nil)
 	w.span = min(2*w.span, p.cfg.PollOverlap)
 	w.read, w.long = clock, pages > 1
-	w.lane.due = began.Add(p.cfg.PollInterval)
+	w.lane.due = began.Add(dithered(p.cfg.PollInterval))
 	w.activity /= 2
 	if events > 0 {
 		w.activity += 0.5

@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -90,7 +91,7 @@ func (t *tail) ended(started time.Time, events *int, left *[]audit.Interval, beh
 		if events == nil {
 			return // the ledger was put right: poll at once
 		}
-		t.lane.due = started.Add(t.every())
+		t.lane.due = started.Add(dithered(t.every()))
 		t.activity /= 2
 		if *events > 0 {
 			t.activity += 0.5
@@ -119,6 +120,11 @@ func (t *tail) every() time.Duration {
 	}
 	return t.p.cfg.PollInterval
 }
+
+// dithered is a pause a little longer, by chance. The API's clock is told in whole
+// seconds: polls that all come at the same part of one would learn no more of it, and
+// read up to a second less than there is.
+func dithered(pause time.Duration) time.Duration { return pause + rand.N(pause/32+1) }
 
 // purpose says how urgent a poll is among those that share the limit.
 func (t *tail) purpose() audit.Purpose {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"genesys-audit-connector/internal/audit"
 )
 
 // simulate polls for a simulated time, with so many at once that take so long
@@ -107,4 +109,24 @@ func TestTailWithTooMuchIsReadInParts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The API tells its clock in whole seconds: polls that fell on the same part of each
+// would never know it better than that.
+func TestPollsFallOnAllPartsOfASecond(t *testing.T) {
+	inBubble(t, time.Hour, func(b *bench) {
+		b.cfg.PollInterval = time.Second
+		b.lead(5 * time.Minute)
+		var tenths [10]int
+		for _, r := range b.api.reads {
+			if r.Purpose == audit.Tail {
+				tenths[r.Interval.To.Nanosecond()/1e8]++
+			}
+		}
+		for i, n := range tenths {
+			if n == 0 {
+				t.Errorf("no poll fell on tenth %d of a second: %d", i, tenths)
+			}
+		}
+	})
 }
