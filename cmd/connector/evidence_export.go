@@ -20,6 +20,7 @@ import (
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/evidence/export"
+	"genesys-audit-connector/internal/redact"
 	"genesys-audit-connector/internal/txn"
 )
 
@@ -206,12 +207,21 @@ func (x *exporter) each(entry evidence.Entry) error {
 	return x.Event(ev)
 }
 
-// notes reads what the offsets topic says of erased events and of the newest verify. An
-// auditor may have no right on that topic: the export then says nothing of either.
+// notes reads what the offsets topic says of erased events and of the newest verify. Who
+// exports may have no right on that topic, or a copy of the others only: the export then
+// says that neither is known.
 func (x *exporter) notes(ctx context.Context, o *export.Outcome) error {
 	verified, erased := x.cfg.Org+"/verified", x.cfg.Org+"/erased/"
 	known := map[string][]byte{}
-	err := x.cluster.ReadTopic(ctx, x.cfg.Kafka.TopicOffsets, func(r *txn.Record) error {
+	_, err := x.cluster.EnsureTopics(ctx, x.cfg.Kafka.topics()[2:], false)
+	if unfit(err) || errors.Is(err, txn.ErrUnauthorized) {
+		o.NoNotes = redact.Printable(err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = x.cluster.ReadTopic(ctx, x.cfg.Kafka.TopicOffsets, func(r *txn.Record) error {
 		key := string(r.Key)
 		switch id, isNote := strings.CutPrefix(key, erased); {
 		case key == verified && r.Value != nil:
@@ -225,8 +235,7 @@ func (x *exporter) notes(ctx context.Context, o *export.Outcome) error {
 		}
 		return nil
 	})
-	var unfit *txn.TopicError
-	if err != nil && !errors.Is(err, txn.ErrUnauthorized) && !errors.As(err, &unfit) {
+	if err != nil {
 		return err
 	}
 	for id, text := range known {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -93,9 +94,10 @@ func (s *scene) keepCheckpoint(addr, dir, name string) {
 }
 
 // TestTamperMatrix on real Kafka: what evidence verify notices by itself, and what only
-// with a checkpoint that was kept elsewhere. A whole log passes, time stamps and all.
+// with a checkpoint that was kept elsewhere; and whether verify.py notices it in an export of
+// what was tampered with. A whole log passes, time stamps and all.
 func TestTamperMatrix(t *testing.T) {
-	kafka := kafkatest.Start(t, kafkatest.Options{})
+	kafka := kafkatest.Start(t, kafkatest.Options{Properties: map[string]string{"log.cleaner.backoff.ms": "200"}})
 	refusals := 1
 	tsa, ca := authority(t, func() bool { refusals--; return refusals >= 0 })
 	s := newScene(t, kafka.Brokers(), unlimited())
@@ -117,7 +119,7 @@ func TestTamperMatrix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(client.Close) // after what runs in parallel
 	s.stamped(1) // or both are of the same size
 	older := s.exhibit(client)
 	s.world.Org.EmitGrants(40)
@@ -134,6 +136,7 @@ func TestTamperMatrix(t *testing.T) {
 	if !whole.OK || whole.Verified != 80 || whole.Checkpoints != 2 || whole.Stamps < 2 {
 		t.Fatalf("a whole log: %+v", whole)
 	}
+	s.offline(verifiers[0], ca, true)
 	e := s.exhibit(client)
 	raw, changes, log := "KAFKA_TOPIC_RAW", "KAFKA_TOPIC_CHANGES", "KAFKA_TOPIC_EVIDENCE"
 	for _, c := range []struct {
@@ -159,6 +162,7 @@ func TestTamperMatrix(t *testing.T) {
 		{"older-copy-restored", older, func(map[string][]*kgo.Record) {}, false, evidence.Shorter},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			copied := c.from.tampered(c.name, c.tamper)
 			copied.TB = t
 			if r := copied.evidenceReport(alone); c.alone && r.Counts[c.kind] == 0 || !c.alone && !r.OK {
@@ -167,8 +171,19 @@ func TestTamperMatrix(t *testing.T) {
 			if r := copied.evidenceReport(with); r.Counts[c.kind] == 0 {
 				t.Errorf("with checkpoints: %+v", r)
 			}
+			copied.offline(verifiers[0], ca, !c.alone)
 		})
 	}
+	t.Run("deleted by compaction", func(t *testing.T) {
+		t.Parallel()
+		copied := e.tampered("compaction", func(map[string][]*kgo.Record) {})
+		copied.TB = t
+		e.compact(copied, e.records[raw][30])
+		if r := copied.evidenceReport(alone); r.Counts[evidence.Missing] != 1 {
+			t.Errorf("%+v", r)
+		}
+		copied.offline(verifiers[0], ca, false)
+	})
 	t.Run("beginning deleted as retention does", func(t *testing.T) {
 		copied := e.tampered("retention", func(map[string][]*kgo.Record) {})
 		copied.TB = t
@@ -195,10 +210,49 @@ func TestTamperMatrix(t *testing.T) {
 			if r := anew.evidenceReport(alone); r.OK != (signer == signers[0]) || !r.OK && r.Counts[evidence.Signer] == 0 {
 				t.Errorf("alone: %+v", r)
 			}
+			anew.offline(verifiers[0], ca, signer == signers[0])
 			if r := anew.evidenceReport(with); r.Counts[evidence.Inconsistent] != 2 {
 				t.Errorf("with checkpoints: %+v", r)
 			}
 		})
+	}
+}
+
+// compact has the raw topic of a copy compacted, and with it a record removed for good.
+func (e *exhibit) compact(copied *scene, victim *kgo.Record) {
+	copied.Helper()
+	topic := copied.env["KAFKA_TOPIC_RAW"]
+	value := func(name, value string) kadm.AlterConfig {
+		return kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value}
+	}
+	answers, err := e.admin.AlterTopicConfigs(copied.Context(), []kadm.AlterConfig{
+		value("cleanup.policy", "compact"), value("segment.ms", "100"), value("min.cleanable.dirty.ratio", "0"),
+	}, topic)
+	if err != nil || answers[0].Err != nil {
+		copied.Fatal(err, answers[0].Err)
+	}
+	tombstone := kgo.Record{Topic: topic, Partition: victim.Partition, Key: victim.Key}
+	copied.awaited(time.Minute, "the cleaner to remove the record", func() bool {
+		again := tombstone // whose time makes the segment end, which only then is cleaned
+		if err := e.client.ProduceSync(copied.Context(), withOrg(&again)).FirstErr(); err != nil {
+			copied.Fatal(err)
+		}
+		records, err := readTopic(copied.Context(), copied.brokers, topic)
+		return err == nil && !slices.ContainsFunc(records, func(r *kgo.Record) bool {
+			return string(r.Key) == string(victim.Key) && r.Value != nil
+		})
+	})
+}
+
+// offline exports all and has verify.py look at it.
+func (s *scene) offline(verifier, ca string, passes bool) {
+	s.Helper()
+	path, err := s.exported(exportOptions{from: "2000-01-01", file: filepath.Join(s.TempDir(), "export.zip")}, time.Now())
+	if err != nil && !errors.Is(err, errTampered) {
+		s.Fatal(err)
+	}
+	if out, ok := checkedOffline(s, path, "--key", verifier, "--tsa-ca", ca, "--unsigned"); ok != passes {
+		s.Errorf("verify.py passes: %t\n%s", ok, out)
 	}
 }
 

@@ -26,6 +26,8 @@ type Outcome struct {
 	Report *evidence.Report // of the verification that the export is part of
 	API    json.RawMessage  // the newest result of "connector verify"; nil where there is none
 	Erased []Erased
+	// NoNotes says why neither of these two is known, "" where they are.
+	NoNotes string
 }
 
 // Erased is the note of an erased event: who, when, why, in JSON.
@@ -51,14 +53,16 @@ type Summary struct {
 	// BeforeLog are events of the interval that were published before the log began.
 	BeforeLog int64 `json:"beforeLog"`
 	Erased    int   `json:"erased"` // of the whole log
+	// NoNotes says why it is not known which events were erased.
+	NoNotes string `json:"noNotes,omitempty"`
 }
 
-func (e *Export) summary(erased int) Summary {
+func (e *Export) summary(o Outcome) Summary {
 	return Summary{
 		Org: e.Org, From: evidence.Time{Time: e.Interval.From}, To: evidence.Time{Time: e.Interval.To},
 		Entity: e.Entity, Actor: e.Actor, EntityType: e.EntityType,
 		Exported: evidence.Time{Time: e.Now}, Version: e.Version, Events: e.stats.events, Changes: e.stats.changes,
-		Unprovable: e.partial, BeforeLog: e.before.Load(), Erased: erased,
+		Unprovable: e.partial, BeforeLog: e.before.Load(), Erased: len(o.Erased), NoNotes: o.NoNotes,
 	}
 }
 
@@ -111,7 +115,7 @@ func (a *archive) spool(name string, s *spool) error {
 
 // Finish writes the ZIP.
 func (e *Export) Finish(out io.Writer, o Outcome) (Summary, error) {
-	s := e.summary(len(o.Erased))
+	s := e.summary(o)
 	if e.newest == nil {
 		return s, ErrNothing
 	}

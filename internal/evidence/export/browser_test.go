@@ -21,7 +21,7 @@ import (
 // go to the folder WEB_SCREENSHOTS, if it is set.
 func TestReportPrints(t *testing.T) {
 	folder := cmp.Or(os.Getenv("WEB_SCREENSHOTS"), t.TempDir())
-	s := newSource(2000)
+	s := newSource(400)
 	s.erased = []Erased{{"3fa85f64-5717-4562-b3fc-2c963f66afa6", json.RawMessage(`{"who":"dpo@acme.example","when":"2026-03-09T10:00:00Z","why":"Art. 17 GDPR, ticket 4711"}`)}}
 	s.api = json.RawMessage(`{"ok":true,"from":"2026-03-01T00:00:00.000Z","to":"2026-03-31T00:00:00.000Z","matched":2000}`)
 	path := filepath.Join(t.TempDir(), "report.html")

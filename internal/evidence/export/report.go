@@ -233,7 +233,7 @@ func (s *stats) chart() chart {
 			b.H = max(b.H, 1)
 		}
 		b.Y = chartHeight - b.H
-		if i%every == 0 {
+		if i%every == 0 && b.X < chartWidth-80 { // or it would be cut off
 			b.Mark = b.Label
 		}
 	}
