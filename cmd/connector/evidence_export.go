@@ -33,7 +33,7 @@ type exportOptions struct {
 func newEvidenceExport() *cobra.Command {
 	var o exportOptions
 	c := &cobra.Command{
-		Use: "export", Short: "Make a ZIP for an auditor, which is verified offline", Args: noArguments,
+		Use: "export --from T --out FILE", Short: "Make a ZIP for an auditor, which is verified offline", Args: noArguments,
 		Long: `export reads the evidence log, the raw topic and the changes topic, verifies them as
 "connector evidence verify" does, and writes a ZIP with the events of an interval:
 as the API gave them, as a table of changes, with the proof of each, and with a
