@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -204,5 +205,64 @@ func (s *scene) conditionsOfExport(rows [][]string) {
 		if got := strings.Count(unzipped(s, path)["events.jsonl"], "\n"); got != want || want == len(rows)-1 {
 			s.Errorf("%s: %s events, want %d", name, strconv.Itoa(got), want)
 		}
+	}
+}
+
+// TestExportSaysWhatItLacks: events of before the log, erased ones, and what is not known
+// where the offsets topic cannot be read; and what "connector verify" found last.
+func TestExportSaysWhatItLacks(t *testing.T) {
+	t.Parallel()
+	o := unlimited()
+	o.OtherTypes = -1
+	s := newScene(t, nil, o)
+	s.env["EVIDENCE"] = "false"
+	s.world.Org.Backfill(60, time.Now().Add(-time.Hour), time.Now().Add(-time.Minute))
+	_, stop := s.start()
+	s.publishedWithoutLog(60 * time.Second)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	delete(s.env, "EVIDENCE")
+	_, stop = s.start()
+	s.world.Org.Emit(20)
+	s.older = true
+	s.published(60 * time.Second)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for key, value := range map[string]string{
+		"default/erased/event-1": `{"who":"dpo","when":"2026-03-01T00:00:00Z","why":"Art. 17"}`, "default/erased/event-2": "not JSON",
+		"other/erased/event-3": `{}`, "default/verified": `{"ok":true}`,
+	} {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: s.env["KAFKA_TOPIC_OFFSETS"], Key: []byte(key), Value: []byte(value)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path, err := s.exported(exportOptions{from: "2h"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := unzipped(t, path)
+	if want := `{"auditId":"event-1","note":{"who":"dpo","when":"2026-03-01T00:00:00Z","why":"Art. 17"}}` + "\n" + `{"auditId":"event-2","note":"not JSON"}` + "\n"; files["erased.jsonl"] != want {
+		t.Errorf("erased: %s", files["erased.jsonl"])
+	}
+	for name, want := range map[string]string{
+		"report.html": "60 events of this interval were published before the evidence log began", "export.json": `"beforeLog": 60`, "verify.json": `"api": {`,
+	} {
+		if !strings.Contains(files[name], want) {
+			t.Errorf("%s lacks %q", name, want)
+		}
+	}
+	if _, err := s.exported(exportOptions{from: "2h", file: path}, time.Now()); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("over a file that is there: %v", err)
+	}
+	s.env["KAFKA_TOPIC_OFFSETS"] = "a.topic.that.is.not.there"
+	if path, err = s.exported(exportOptions{from: "2h"}, time.Now()); err != nil || !strings.Contains(unzipped(t, path)["report.html"], "which there are is not known") {
+		t.Errorf("without the offsets topic: %v", err)
 	}
 }

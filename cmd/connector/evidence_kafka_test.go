@@ -120,7 +120,7 @@ func TestTamperMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close) // after what runs in parallel
-	s.stamped(1) // or both are of the same size
+	s.stamped(1)            // or both are of the same size
 	older := s.exhibit(client)
 	s.world.Org.EmitGrants(40)
 	s.published(60 * time.Second)
