@@ -48,7 +48,7 @@ test-upgrade: ## Test that an older version's state is taken over, against real 
 	scripts/test-tagged upgrade -timeout $(TIMEOUT) $(FLAGS)
 
 .PHONY: test-browser
-test-browser: ## Test the status page in Chromium, which is installed (Debian); screenshots go to dist/screenshots
+test-browser: ## Test the status page and the evidence report in Chromium, which is installed (Debian); screenshots and the PDF go to dist/screenshots
 	scripts/test-tagged browser -timeout $(TIMEOUT) $(FLAGS)
 
 .PHONY: test-connect
@@ -62,6 +62,10 @@ test-postgres: ## Test the way to PostgreSQL, and the reports there: Kafka, Conn
 .PHONY: test-siem
 test-siem: ## Test the SIEM example against rsyslog (Debian)
 	scripts/test-tagged siem -timeout $(TIMEOUT) $(FLAGS)
+
+.PHONY: test-evidence
+test-evidence: ## Edit each file of an evidence export and see that examples/evidence/verify.py notices (Python, openssl)
+	scripts/test-tagged evidence -timeout $(TIMEOUT) $(FLAGS)
 
 .PHONY: test-sdk
 test-sdk: ## Test the simulated organisation with the vendor's Python SDK, which is fetched (Python)

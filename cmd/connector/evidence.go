@@ -273,7 +273,7 @@ transaction. Whoever keeps a checkpoint of it can prove later that nothing of
 what it held was altered or removed.`,
 		Example: "  connector evidence key --org acme",
 	}
-	c.AddCommand(newEvidenceKey(), newEvidenceVerify(), newEvidenceCheckpoint())
+	c.AddCommand(newEvidenceKey(), newEvidenceVerify(), newEvidenceCheckpoint(), newEvidenceExport())
 	return c
 }
 

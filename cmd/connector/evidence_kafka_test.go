@@ -3,14 +3,12 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,78 +19,6 @@ import (
 	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/kafkatest"
 )
-
-// authority is a real time stamping authority: openssl ts behind HTTP. It returns its
-// address and the file of its own authority's certificate.
-func authority(t *testing.T, refuse func() bool) (address, ca string) {
-	t.Helper()
-	dir := t.TempDir()
-	path := func(name string) string { return filepath.Join(dir, name) }
-	const config = `
-[req]
-distinguished_name = dn
-[dn]
-[ca]
-basicConstraints = critical, CA:true
-[authority]
-basicConstraints = CA:false
-keyUsage = critical, digitalSignature
-extendedKeyUsage = critical, timeStamping
-[tsa]
-default_tsa = ours
-[ours]
-serial = serial
-default_policy = 1.2.3.4.1
-digests = sha256
-ess_cert_id_alg = sha256
-signer_digest = sha256
-accuracy = secs:1
-`
-	for name, text := range map[string]string{"openssl.cnf": config, "serial": "01\n"} {
-		if err := os.WriteFile(path(name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	openssl := func(args ...string) error {
-		cmd := exec.Command("openssl", args...)
-		cmd.Dir = dir
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Logf("openssl %s: %v\n%s", args[0], err, out)
-		}
-		return err
-	}
-	for _, args := range []string{
-		"req -x509 -config openssl.cnf -extensions ca -newkey rsa:2048 -nodes -subj /CN=CA -days 2 -keyout ca.key -out ca.pem",
-		"req -config openssl.cnf -newkey rsa:2048 -nodes -subj /CN=TSA -keyout tsa.key -out tsa.csr",
-		"x509 -req -in tsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile openssl.cnf -extensions authority -out tsa.pem",
-	} {
-		if err := openssl(strings.Fields(args)...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query, err := io.ReadAll(io.LimitReader(r.Body, 1<<16))
-		if err != nil || refuse() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		if err := os.WriteFile(path("query"), query, 0o600); err != nil {
-			t.Error(err)
-		}
-		if err := openssl(strings.Fields("ts -reply -config openssl.cnf -queryfile query -signer tsa.pem -inkey tsa.key -out answer")...); err != nil {
-			t.Error(err)
-		}
-		answer, err := os.ReadFile(path("answer"))
-		if err != nil {
-			t.Error(err)
-		}
-		w.Header().Set("Content-Type", "application/timestamp-reply")
-		_, _ = w.Write(answer)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, path("ca.pem")
-}
 
 // evidenceTopics are the variables of the topics that evidence is about.
 var evidenceTopics = []string{"KAFKA_TOPIC_RAW", "KAFKA_TOPIC_CHANGES", "KAFKA_TOPIC_EVIDENCE"}
@@ -168,9 +94,10 @@ func (s *scene) keepCheckpoint(addr, dir, name string) {
 }
 
 // TestTamperMatrix on real Kafka: what evidence verify notices by itself, and what only
-// with a checkpoint that was kept elsewhere. A whole log passes, time stamps and all.
+// with a checkpoint that was kept elsewhere; and whether verify.py notices it in an export of
+// what was tampered with. A whole log passes, time stamps and all.
 func TestTamperMatrix(t *testing.T) {
-	kafka := kafkatest.Start(t, kafkatest.Options{})
+	kafka := kafkatest.Start(t, kafkatest.Options{Properties: map[string]string{"log.cleaner.backoff.ms": "200"}})
 	refusals := 1
 	tsa, ca := authority(t, func() bool { refusals--; return refusals >= 0 })
 	s := newScene(t, kafka.Brokers(), unlimited())
@@ -192,25 +119,12 @@ func TestTamperMatrix(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	stamped := func(least int) {
-		t.Helper()
-		s.awaited(2*time.Minute, "time stamps", func() bool {
-			records, err := readTopic(t.Context(), s.brokers, s.env["KAFKA_TOPIC_EVIDENCE"])
-			n := 0
-			for _, r := range records {
-				if evidence.IsStamp(r.Key) {
-					n++
-				}
-			}
-			return err == nil && n >= least
-		})
-	}
-	stamped(1) // or both are of the same size
+	t.Cleanup(client.Close) // after what runs in parallel
+	s.stamped(1)            // or both are of the same size
 	older := s.exhibit(client)
 	s.world.Org.EmitGrants(40)
 	s.published(60 * time.Second)
-	stamped(2)
+	s.stamped(2)
 	s.keepCheckpoint(r.addr, dir, "second.txt")
 	if err := r.end(syscall.SIGTERM); err != nil {
 		t.Error(err)
@@ -222,6 +136,7 @@ func TestTamperMatrix(t *testing.T) {
 	if !whole.OK || whole.Verified != 80 || whole.Checkpoints != 2 || whole.Stamps < 2 {
 		t.Fatalf("a whole log: %+v", whole)
 	}
+	s.offline(verifiers[0], ca, true)
 	e := s.exhibit(client)
 	raw, changes, log := "KAFKA_TOPIC_RAW", "KAFKA_TOPIC_CHANGES", "KAFKA_TOPIC_EVIDENCE"
 	for _, c := range []struct {
@@ -247,6 +162,7 @@ func TestTamperMatrix(t *testing.T) {
 		{"older-copy-restored", older, func(map[string][]*kgo.Record) {}, false, evidence.Shorter},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			copied := c.from.tampered(c.name, c.tamper)
 			copied.TB = t
 			if r := copied.evidenceReport(alone); c.alone && r.Counts[c.kind] == 0 || !c.alone && !r.OK {
@@ -255,8 +171,19 @@ func TestTamperMatrix(t *testing.T) {
 			if r := copied.evidenceReport(with); r.Counts[c.kind] == 0 {
 				t.Errorf("with checkpoints: %+v", r)
 			}
+			copied.offline(verifiers[0], ca, !c.alone)
 		})
 	}
+	t.Run("deleted by compaction", func(t *testing.T) {
+		t.Parallel()
+		copied := e.tampered("compaction", func(map[string][]*kgo.Record) {})
+		copied.TB = t
+		e.compact(copied, e.records[raw][30])
+		if r := copied.evidenceReport(alone); r.Counts[evidence.Missing] != 1 {
+			t.Errorf("%+v", r)
+		}
+		copied.offline(verifiers[0], ca, false)
+	})
 	t.Run("beginning deleted as retention does", func(t *testing.T) {
 		copied := e.tampered("retention", func(map[string][]*kgo.Record) {})
 		copied.TB = t
@@ -283,10 +210,49 @@ func TestTamperMatrix(t *testing.T) {
 			if r := anew.evidenceReport(alone); r.OK != (signer == signers[0]) || !r.OK && r.Counts[evidence.Signer] == 0 {
 				t.Errorf("alone: %+v", r)
 			}
+			anew.offline(verifiers[0], ca, signer == signers[0])
 			if r := anew.evidenceReport(with); r.Counts[evidence.Inconsistent] != 2 {
 				t.Errorf("with checkpoints: %+v", r)
 			}
 		})
+	}
+}
+
+// compact has the raw topic of a copy compacted, and with it a record removed for good.
+func (e *exhibit) compact(copied *scene, victim *kgo.Record) {
+	copied.Helper()
+	topic := copied.env["KAFKA_TOPIC_RAW"]
+	value := func(name, value string) kadm.AlterConfig {
+		return kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value}
+	}
+	answers, err := e.admin.AlterTopicConfigs(copied.Context(), []kadm.AlterConfig{
+		value("cleanup.policy", "compact"), value("segment.ms", "100"), value("min.cleanable.dirty.ratio", "0"),
+	}, topic)
+	if err != nil || answers[0].Err != nil {
+		copied.Fatal(err, answers[0].Err)
+	}
+	tombstone := kgo.Record{Topic: topic, Partition: victim.Partition, Key: victim.Key}
+	copied.awaited(time.Minute, "the cleaner to remove the record", func() bool {
+		again := tombstone // whose time makes the segment end, which only then is cleaned
+		if err := e.client.ProduceSync(copied.Context(), withOrg(&again)).FirstErr(); err != nil {
+			copied.Fatal(err)
+		}
+		records, err := readTopic(copied.Context(), copied.brokers, topic)
+		return err == nil && !slices.ContainsFunc(records, func(r *kgo.Record) bool {
+			return string(r.Key) == string(victim.Key) && r.Value != nil
+		})
+	})
+}
+
+// offline exports all and has verify.py look at it.
+func (s *scene) offline(verifier, ca string, passes bool) {
+	s.Helper()
+	path, err := s.exported(exportOptions{from: "2000-01-01", file: filepath.Join(s.TempDir(), "export.zip")}, time.Now())
+	if err != nil && !errors.Is(err, errTampered) {
+		s.Fatal(err)
+	}
+	if out, ok := checkedOffline(s, path, "--key", verifier, "--tsa-ca", ca, "--unsigned"); ok != passes {
+		s.Errorf("verify.py passes: %t\n%s", ok, out)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -96,7 +97,7 @@ func verifyEvidence(ctx context.Context, env envconfig.Lookuper, o evidenceOptio
 	if in.Authorities, err = authorities(o.authorities); err != nil {
 		return usageError{err}
 	}
-	report, err := readEvidence(ctx, cluster, cfg, in, asked)
+	report, err := readEvidence(ctx, cluster, cfg, in, reading{asked: asked})
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted: not everything was compared")
@@ -177,11 +178,21 @@ func authorities(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+// reading is what readEvidence does besides.
+type reading struct {
+	asked audit.Interval // empty: what is wrong with any event is named
+	// bodies keeps the values of the records for evidence.Input.Each: of raw items []byte,
+	// of change items [][]byte.
+	bodies bool
+	log    func(evidence.LogItem) error // is given each record of the log, before it is verified
+	older  func(*txn.Record)            // is given each raw record that claims no entry; from many goroutines
+}
+
 // readEvidence verifies what is in Kafka now, also while a connector is at work. The order
 // is what makes that right: where the log is settled is asked first, then where raw and
 // changes end, and the log's end last. So of each entry that is settled all records are
 // read, and the log has each entry that a record claims.
-func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input, asked audit.Interval) (*evidence.Report, error) {
+func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evidence.Input, how reading) (*evidence.Report, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -195,10 +206,10 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	if err != nil {
 		return nil, err
 	}
-	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{cfg.Org, asked} }); err != nil {
+	if in.Raw, err = partitions(ctx, g, cluster, cfg.Kafka.TopicRaw, func() grouping { return &rawItems{cfg.Org, how} }); err != nil {
 		return nil, err
 	}
-	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, asked: asked} }); err != nil {
+	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, how: how} }); err != nil {
 		return nil, err
 	}
 	if in.Erasures, err = readNotes(ctx, cluster, cfg); err != nil {
@@ -212,6 +223,15 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 			return give(evidence.LogItem{Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Offset: r.Offset, Young: r.Offset >= settled})
 		})
 	})
+	if next := in.Log; how.log != nil {
+		in.Log = func() (evidence.LogItem, error) {
+			item, err := next()
+			if err == nil {
+				err = how.log(item)
+			}
+			return item, err
+		}
+	}
 	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("entries"),
 		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == ""))
@@ -348,36 +368,44 @@ func claimOf(r *txn.Record, org string, asked audit.Interval) (index int64, dige
 
 // rawItems are the raw records.
 type rawItems struct {
-	org   string
-	asked audit.Interval
+	org string
+	how reading
 }
 
 func (i *rawItems) add(r *txn.Record, give func(evidence.Item) error) error {
-	index, digest, outside, ours := claimOf(r, i.org, i.asked)
+	index, digest, outside, ours := claimOf(r, i.org, i.how.asked)
 	if !ours {
 		return nil
 	}
 	if r.Value == nil {
 		return give(evidence.Item{Index: index, ID: string(r.Key), Null: true, Outside: outside, Records: 1, Offset: r.Offset})
 	}
+	if index < 0 && i.how.older != nil {
+		i.how.older(r)
+	}
 	sum := sha256.Sum256(r.Value)
-	return give(evidence.Item{
+	item := evidence.Item{
 		Index: index, ID: string(r.Key), Sum: sum, Wrong: hex.EncodeToString(sum[:]) != string(digest), Outside: outside, Records: 1, Offset: r.Offset,
-	})
+	}
+	if i.how.bodies {
+		item.Body = bytes.Clone(r.Value)
+	}
+	return give(item)
 }
 
 func (i *rawItems) end(func(evidence.Item) error) error { return nil }
 
 // changeItems are the change records of one event after the other.
 type changeItems struct {
-	org   string
-	asked audit.Interval
-	item  evidence.Item
-	sum   evidence.Changes
+	org    string
+	how    reading
+	item   evidence.Item
+	sum    evidence.Changes
+	values [][]byte
 }
 
 func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
-	index, _, outside, ours := claimOf(r, i.org, i.asked)
+	index, _, outside, ours := claimOf(r, i.org, i.how.asked)
 	if !ours {
 		return nil
 	}
@@ -400,6 +428,9 @@ func (i *changeItems) add(r *txn.Record, give func(evidence.Item) error) error {
 	i.item.Wrong = i.item.Wrong || number != strconv.Itoa(i.item.Records)
 	i.item.Records++
 	i.sum.Add(r.Value)
+	if i.how.bodies {
+		i.values = append(i.values, bytes.Clone(r.Value))
+	}
 	return nil
 }
 
@@ -409,7 +440,10 @@ func (i *changeItems) end(give func(evidence.Item) error) error {
 	}
 	item := i.item
 	item.Sum = i.sum.Sum()
-	i.item = evidence.Item{}
+	if i.how.bodies {
+		item.Body = i.values
+	}
+	i.item, i.values = evidence.Item{}, nil
 	return give(item)
 }
 

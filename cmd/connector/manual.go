@@ -79,6 +79,12 @@ is used.`,
 		exit:        "0  all is as it was published\n1  something is not; or it failed, or was interrupted\n2  wrong usage or configuration",
 		see:         "connector verify, which holds Kafka against the API",
 	},
+	"evidence export": {
+		environment: "The variables of \"connector run\" that begin with KAFKA_ or\nSCHEMA_REGISTRY_, ORG_NAME, and EVIDENCE_KEY, which signs the export.\nNO_COLOR  no progress bar",
+		exit:        "0  exported, and all in Kafka is as it was published\n1  something is not, which the export names; or it failed, or was interrupted\n2  wrong usage or configuration",
+		files:       "The ZIP, once it is whole. Until then temporary files of about its uncompressed\nsize stand beside it.",
+		see:         "docs/evidence.md; examples/evidence/verify.py, which checks the ZIP",
+	},
 	"evidence checkpoint": {
 		environment: "The variables of \"connector run\" that begin with KAFKA_, and ORG_NAME\nor ORGS_FILE.",
 		exit:        "0  printed\n1  there is none, or it failed\n2  wrong usage or configuration",

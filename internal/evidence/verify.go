@@ -41,6 +41,7 @@ type Item struct {
 	Outside bool // its event is not one that was asked for: nothing is found to be wrong with it
 	Records int
 	Offset  int64 // of the first record
+	Body    any   // what the reader wants to be given back by Each
 
 	cut bool // records of it were removed with all that stood before them
 	at  int  // number of its partition
@@ -72,6 +73,16 @@ type Input struct {
 	// Authorities are those whose time stamps are believed; nil where their signatures
 	// are not looked at.
 	Authorities *x509.CertPool
+	// Each is called for each entry of which something is there, in the log's order; not for
+	// one that was published meanwhile and not looked at. May be nil.
+	Each func(Entry) error
+}
+
+// Entry is an entry of the log as it was held against its records.
+type Entry struct {
+	Index        int64
+	Raw, Changes *Item // nil for what is not there
+	Proved       bool  // both are those that the entry was made of
 }
 
 // LogItem is a record of the evidence topic as it stands there.
@@ -318,6 +329,19 @@ func (v *verifier) entry(index int64, leaf Hash, young bool) error {
 	if v.erased(index, leaf, raw, changes) {
 		return nil
 	}
+	before := v.report.Verified
+	if err := v.judge(index, leaf, young, raw, changes); err != nil {
+		return err
+	}
+	proved := v.report.Verified > before
+	if v.in.Each == nil || raw == nil && changes == nil || young && !proved {
+		return nil
+	}
+	return v.in.Each(Entry{index, raw, changes, proved})
+}
+
+// judge says what is wrong with the records of an entry; nil for what is not there.
+func (v *verifier) judge(index int64, leaf Hash, young bool, raw, changes *Item) error {
 	switch {
 	case raw != nil && raw.Wrong && !raw.Outside:
 		v.find(Altered, index, raw.ID, "the raw record is not the one that its header sha256 says it is")
