@@ -42,7 +42,7 @@ client of this id and was taken away again, and by whom: roles, queues, groups.
 
 With --at it prints what the object's document was at an instant, rebuilt from the
 snapshots and changes in the raw topic, and names what of it no event tells.`,
-		Example: "  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --from 90d\n  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --at 2026-03-01T08:00:00Z\n  connector history --member 9bd5b0f2-0f4f-4c2e-a5a3-9f4e1f4d5c11 --json",
+		Example: "  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --from 90d\n  connector history 3fa85f64-5717-4562-b3fc-2c963f66afa6 --at 2026-03-01\n  connector history --member 9bd5b0f2-0f4f-4c2e-a5a3-9f4e1f4d5c11 --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			return printHistory(c.Context(), envconfig.OsLookuper(), args[0], o, c.OutOrStdout())
 		},

@@ -416,3 +416,33 @@ func BenchmarkMasked(b *testing.B) {
 		b.Run(name+"/user", func(b *testing.B) { benchmarkMasked(b, rules, userEvent) })
 	}
 }
+
+// everybody is called the same.
+type everybody struct{ name string }
+
+func (e everybody) NameOf(audit.Kind, []byte) (audit.Name, bool) {
+	return audit.Name{Text: e.name, Kind: audit.UserKind}, true
+}
+
+// TestNamesThatWereLookedUpAreMasked, also where the event has them elsewhere.
+func TestNamesThatWereLookedUpAreMasked(t *testing.T) {
+	e, err := NewEncoder(Options{Mask: rulesOf(t, "rules: [{fields: [memberName], action: mask}]")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder, err := NewDecoder(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := scan(t, `{"entityType":"Role","action":"MemberAdd","userId":"u1","message":"granted to Ada Lovelace","entity":{"id":"r1","name":"u2--r1--d1"}}`)
+	e.Observe(func(yield func(*audit.Event) bool) { yield(&ev) }, everybody{"Ada Lovelace"})
+	values, _ := records(e, &ev)
+	c, err := decoder.Decode(values[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(values[0]), "Lovelace") || *c.MemberName != mask.Stars || *c.UserName != mask.Stars || *c.Message != "granted to ***" ||
+		!slices.Contains(c.ResolvedNames, "memberName") {
+		t.Errorf("%s", inWords(c))
+	}
+}
