@@ -193,7 +193,10 @@ func (f *Fleet) start(s *shard, spec Spec) {
 func (f *Fleet) lead(ctx context.Context, s *shard, spec Spec) {
 	for backoff := (retry.Backoff{First: time.Second, Most: time.Minute}); ctx.Err() == nil; {
 		began := time.Now()
-		err := f.cfg.Health.Guard(f.cfg.Logger, func() error { return f.leadOnce(ctx, s, spec) })
+		err := f.cfg.Health.Guard(func() error { return f.leadOnce(ctx, s, spec) })
+		if panicked, ok := errors.AsType[*health.PanicError](err); ok {
+			f.cfg.Logger.Error("panic", zap.String("org", spec.Name), zap.Error(panicked), zap.ByteString("stack", panicked.Stack))
+		}
 		if ctx.Err() != nil {
 			return
 		}

@@ -242,8 +242,9 @@ func (p *Poller) Run(parent context.Context) error {
 // guarded is health.Monitor.Guard; what panicked is unreadable, so that the interval which
 // it was met in is halved until it stands alone.
 func (p *Poller) guarded(f func() error) error {
-	err := p.cfg.Health.Guard(p.log, f)
+	err := p.cfg.Health.Guard(f)
 	if panicked, ok := errors.AsType[*health.PanicError](err); ok {
+		p.log.Error("panic; the work that met it is given up", zap.Error(panicked), zap.ByteString("stack", panicked.Stack))
 		return fmt.Errorf("%w: %w", ErrUnreadable, panicked)
 	}
 	return err

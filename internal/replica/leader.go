@@ -121,7 +121,10 @@ func (l *Leader) term(ctx context.Context, shard *Shard) error {
 			cancel(err)
 		}
 	})
-	err = l.cfg.Health.Guard(l.cfg.Logger, func() error { return term.Run(ctx) })
+	err = l.cfg.Health.Guard(func() error { return term.Run(ctx) })
+	if panicked, ok := errors.AsType[*health.PanicError](err); ok {
+		l.cfg.Logger.Error("panic; the term ends", zap.Error(panicked), zap.ByteString("stack", panicked.Stack))
+	}
 	if cause := context.Cause(ctx); err == nil && errors.Is(cause, ErrAgain) {
 		err = cause
 	}
