@@ -73,11 +73,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $c := .Values.config }}
 {{- $keys := include "audit.secretKeys" . | fromYaml }}
 {{- $wrong := list }}
-{{- if not (or $c.GENESYS_REGION (and $c.GENESYS_API_URL $c.GENESYS_LOGIN_URL)) }}
+{{- $fleet := or .Values.organisations.list $c.ORGS_FILE }}
+{{- if not (or $fleet $c.GENESYS_REGION (and $c.GENESYS_API_URL $c.GENESYS_LOGIN_URL)) }}
 {{- $wrong = append $wrong "config.GENESYS_REGION is not set (nor are both GENESYS_API_URL and GENESYS_LOGIN_URL)" }}
 {{- end }}
 {{- range list "GENESYS_CLIENT_ID" "GENESYS_CLIENT_SECRET" }}
-{{- if not (or (get $c .) (get $c (printf "%s_FILE" .)) (hasKey $keys .)) }}
+{{- if not (or $fleet (get $c .) (get $c (printf "%s_FILE" .)) (hasKey $keys .)) }}
 {{- $wrong = append $wrong (printf "%s is not set: name a Secret in secrets.existingSecret, and the key in secrets.keys.%s" . .) }}
 {{- end }}
 {{- end }}
@@ -93,6 +94,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- if and .Values.maskRules $c.MASK_FILE }}
 {{- $wrong = append $wrong "config.MASK_FILE is set, and maskRules mounts a file of rules too" }}
+{{- end }}
+{{- if and .Values.organisations.list $c.ORGS_FILE }}
+{{- $wrong = append $wrong "config.ORGS_FILE is set, and organisations mounts a file of them too" }}
+{{- end }}
+{{- if and $fleet $c.ORG_NAME }}
+{{- $wrong = append $wrong "config.ORG_NAME is set, and there are organisations with names of their own" }}
 {{- end }}
 {{- if $wrong }}
 {{- fail (printf "\n\n  %s\n" (join "\n  " $wrong)) }}

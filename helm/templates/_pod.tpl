@@ -19,12 +19,23 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- if or (include "audit.secretName" .) .Values.maskRules .Values.extraVolumes }}
+{{- if or (include "audit.secretName" .) .Values.maskRules .Values.organisations.list .Values.extraVolumes }}
 volumes:
   {{- if .Values.maskRules }}
   - name: mask-rules
     configMap:
       name: {{ include "audit.fullname" . }}-mask-rules
+  {{- end }}
+  {{- if .Values.organisations.list }}
+  - name: organisations
+    configMap:
+      name: {{ include "audit.fullname" . }}-organisations
+  {{- range .Values.organisations.secrets }}
+  - name: organisation-{{ . }}
+    secret:
+      secretName: {{ . }}
+      defaultMode: 0440
+  {{- end }}
   {{- end }}
   {{- with include "audit.secretName" . }}
   - name: secrets
@@ -64,15 +75,29 @@ env:
   - name: MASK_FILE
     value: /etc/genesys-audit/mask/rules.yaml
   {{- end }}
+  {{- if .Values.organisations.list }}
+  - name: ORGS_FILE
+    value: /etc/genesys-audit/organisations/file/orgs.yaml
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- if or (include "audit.secretName" .) .Values.maskRules .Values.extraVolumeMounts }}
+{{- if or (include "audit.secretName" .) .Values.maskRules .Values.organisations.list .Values.extraVolumeMounts }}
 volumeMounts:
   {{- if .Values.maskRules }}
   - name: mask-rules
     mountPath: /etc/genesys-audit/mask
     readOnly: true
+  {{- end }}
+  {{- if .Values.organisations.list }}
+  - name: organisations
+    mountPath: /etc/genesys-audit/organisations/file
+    readOnly: true
+  {{- range .Values.organisations.secrets }}
+  - name: organisation-{{ . }}
+    mountPath: /etc/genesys-audit/organisations/{{ . }}
+    readOnly: true
+  {{- end }}
   {{- end }}
   {{- if include "audit.secretName" . }}
   - name: secrets
