@@ -138,14 +138,13 @@ func (s *fleetScene) replica(settings ...func(*fleetApp)) (f *fleetApp, stop fun
 func (c content) of(org string) content {
 	ours := func(r *kgo.Record) bool { return headerOf(r, "org") == org }
 	part := content{raw: map[string][]*kgo.Record{}, changes: map[string][]*kgo.Record{}}
-	for id, records := range c.raw {
-		if ours(records[0]) {
-			part.raw[id] = records
-		}
-	}
-	for id, records := range c.changes {
-		if ours(records[0]) {
-			part.changes[id] = records
+	for _, topic := range []struct{ from, to map[string][]*kgo.Record }{{c.raw, part.raw}, {c.changes, part.changes}} {
+		for id, records := range topic.from { // two may have an event of the same bytes, and so of the same id
+			for _, r := range records {
+				if ours(r) {
+					topic.to[id] = append(topic.to[id], r)
+				}
+			}
 		}
 	}
 	for _, r := range c.log {
