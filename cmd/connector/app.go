@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/codec"
 	"genesys-audit-connector/internal/genesys"
 	"genesys-audit-connector/internal/health"
@@ -83,7 +84,7 @@ func (a *app) assemble() (err error) {
 		if err != nil {
 			return err
 		}
-		a.names = names.New(a.source, asker, a.log)
+		a.names = names.New(guardedNames{a, a.source}, asker, a.log)
 	}
 	return nil
 }
@@ -198,6 +199,30 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 	return servicesTerm{a.term, a, state.Log}
 }
 
+// guarded runs what works beside the poller: a panic in it is an error, and is logged.
+func (a *app) guarded(f func() error) error {
+	err := a.health.Guard(f)
+	if panicked, ok := errors.AsType[*health.PanicError](err); ok {
+		a.log.Error("panic; the work that met it is given up", zap.Error(panicked), zap.ByteString("stack", panicked.Stack))
+	}
+	return err
+}
+
+// guardedNames looks names up. A panic in that (it reads what others wrote, beside the
+// poller) is an error.
+type guardedNames struct {
+	app *app
+	names.Source
+}
+
+func (g guardedNames) ListNames(ctx context.Context, kind audit.Kind, add func(id, name string)) error {
+	return g.app.guarded(func() error { return g.Source.ListNames(ctx, kind, add) })
+}
+
+func (g guardedNames) UserNames(ctx context.Context, ids []string, add func(id, name string), none func(id string)) error {
+	return g.app.guarded(func() error { return g.Source.UserNames(ctx, ids, add, none) })
+}
+
 // servicesTerm is a term that ends when the API serves other services than it
 // did: the next one reads those too.
 type servicesTerm struct {
@@ -241,7 +266,8 @@ func (t servicesTerm) look(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		changed, err := t.app.source.Changed(ctx)
+		var changed bool
+		err := t.app.guarded(func() (err error) { changed, err = t.app.source.Changed(ctx); return err })
 		if err != nil && ctx.Err() == nil {
 			t.app.log.Warn("cannot see whether there are new services", zap.Error(err))
 		}

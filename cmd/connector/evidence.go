@@ -225,7 +225,7 @@ func (a *app) stampCheckpoints(ctx context.Context) {
 	for {
 		pause := min(a.cfg.Evidence.TSAInterval, time.Minute) // until there is something to stamp
 		if c := a.sink.Checkpoint(); c.Size > done {
-			err := a.stamp(ctx, client, c)
+			err := a.guarded(func() error { return a.stamp(ctx, client, c) })
 			if ctx.Err() != nil {
 				return
 			}

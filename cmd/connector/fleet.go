@@ -192,23 +192,23 @@ func (f *fleetApp) start(cfg Config) (fleet.Organisation, error) {
 
 // Lead leads the organisation until ctx ends.
 func (o *organisation) Lead(ctx context.Context, shard *replica.Shard) error {
-	if err := o.alone(ctx); err != nil {
+	if err := o.notApart(ctx); err != nil {
 		return err
 	}
 	return o.leader.Lead(ctx, shard)
 }
 
-// alone is an error where a deployment of this organisation alone is running: it has
+// notApart is an error where a deployment of this organisation alone is running: it has
 // another transactional id, so that neither would fence the other.
-func (o *organisation) alone(ctx context.Context) error {
-	group := Config{Org: o.cfg.Org}.GroupID()
-	members, err := o.cluster.GroupMembers(ctx, group)
+func (a *app) notApart(ctx context.Context) error {
+	group := Config{Org: a.cfg.Org}.GroupID()
+	members, err := a.cluster.GroupMembers(ctx, group)
 	if err != nil {
-		o.log.Debug("whether a deployment of its own runs is not known", zap.String("group", group), zap.Error(err))
+		a.log.Debug("whether a deployment of its own runs is not known", zap.String("group", group), zap.Error(err))
 		return nil // rights on that group are nothing that a fleet needs
 	}
 	if len(members) > 0 {
-		return fmt.Errorf("a deployment of organisation %s alone is running, as group %s: everything would be published twice; stop it, then connector migrate takes over what it remembers", o.cfg.Org, group)
+		return fmt.Errorf("a deployment of organisation %s alone is running, as group %s: everything would be published twice; stop it, then connector migrate takes over what it remembers", a.cfg.Org, group)
 	}
 	return nil
 }
@@ -226,6 +226,9 @@ func (o *organisation) Close() {
 // leadAlone leads an organisation of a fleet whose replicas are all down, until ctx ends or
 // one of them takes over. It takes no part in the group: its share would be of all organisations.
 func (a *app) leadAlone(ctx context.Context) error {
+	if err := a.notApart(ctx); err != nil {
+		return err
+	}
 	topics, framing, err := a.process.prepare(ctx)
 	if err != nil {
 		return err

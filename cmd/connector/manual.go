@@ -63,6 +63,11 @@ is used.`,
 		exit:        "0  erased, now or before; or nothing was to be erased\n1  an id is not known, it was not confirmed, or it failed or was interrupted\n2  wrong usage or configuration; a topic is not compacted",
 		see:         "connector evidence verify, which tells what was erased; docs/operating.md",
 	},
+	"migrate": {
+		environment: "The variables of \"connector run\", as the deployment has them that goes on.\nLOG_LEVEL is warn unless it is set.",
+		exit:        "0  moved, now or before; or there was nothing to move\n1  a replica is running, or it failed or was interrupted: run it again\n2  wrong usage or configuration",
+		see:         "docs/organisations.md",
+	},
 	"status": {
 		environment: "HTTP_ADDR  where the replica listens (default :8080)\nORG_NAME, ORGS_FILE  what --org may be",
 		exit:        "0  it answered\n1  nothing answers, or something that is no connector\n2  wrong usage",

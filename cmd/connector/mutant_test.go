@@ -41,7 +41,7 @@ type edit struct{ file, old, new string }
 var mutants = []mutant{
 	{name: "as it is"},
 	{"an event dropped now and then", []edit{{"internal/sink/sink.go",
-		"range step.Events {\n", "range step.Events {\n\t\tif broken && i%50 == 49 {\n\t\t\tcontinue\n\t\t}\n"}},
+		"range step.Events {\n\t\t// Each", "range step.Events {\n\t\tif broken && i%50 == 49 {\n\t\t\tcontinue\n\t\t}\n\t\t// Each"}},
 		[]string{"missing"}},
 	{"an event doubled now and then", []edit{{"internal/sink/sink.go",
 		"\tnow := time.Now()\n", "\tnow := time.Now()\n\tif broken && len(step.Events) > 0 {\n\t\t_ = s.event(&step.Events[0], now, false)\n\t}\n"}},

@@ -222,10 +222,12 @@ func (p *Poller) Run(parent context.Context) error {
 	alone := make(chan struct{}) // closed when everybody else has ended
 	step := newStepBuilder(p)
 	committer.Go(func() { cancel(p.guarded(func() error { return p.commitLoop(ctx, step, alone) })) })
-	err := p.open(ctx)
-	if err == nil {
-		err = p.schedule.run(ctx)
-	}
+	err := p.guarded(func() error {
+		if err := p.open(ctx); err != nil {
+			return err
+		}
+		return p.schedule.run(ctx)
+	})
 	if err != nil && ctx.Err() == nil {
 		cancel(err)
 	}

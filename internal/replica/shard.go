@@ -175,6 +175,10 @@ func (s *Shard) readOn(ctx context.Context) error {
 		switch {
 		case errors.Is(err, txn.ErrOutOfRange):
 			return fmt.Errorf("%w: the offsets topic was truncated or recreated: %w", ErrAgain, err)
+		case txn.NoTopic(err):
+			// It may be deleted. One that takes its place may be longer, by what others write,
+			// before it is looked at again.
+			return fmt.Errorf("%w: the offsets topic is not there: %w", ErrAgain, err)
 		case err != nil && ctx.Err() == nil:
 			pause := backoff.Next()
 			s.log.Warn("following the offsets topic failed, retrying", zap.Error(err), zap.Duration("in", pause))

@@ -128,6 +128,10 @@ func fateOf(code kafka.Error) error {
 	}
 }
 
+// NoTopic reports whether an error says that a topic, or the partition, is not there. So does
+// for a moment one that was just made or has moved.
+func NoTopic(err error) bool { return errors.Is(err, kafka.UnknownTopicOrPartition) }
+
 // refusedBeforeAppend reports whether a leader answers a Produce with this code only before
 // it appends (KafkaApis.handleProduceRequest, ReplicaManager.appendRecordsToLeader,
 // LogValidator). Of a batch that was refused with any other code nothing is certain: acks=all
