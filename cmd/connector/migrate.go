@@ -21,7 +21,7 @@ func newMigrate() *cobra.Command {
 	var o migrateOptions
 	c := &cobra.Command{
 		Use:   "migrate --from TOPIC [--org NAME]",
-		Short: "Take over what another deployment's offsets topic remembers",
+		Short: "Take over what another offsets topic remembers",
 		Long: `migrate copies what an offsets topic remembers of an organisation (ids, ledgers, the
 state of the evidence log) to KAFKA_TOPIC_OFFSETS, for a move from a deployment of
 one organisation to one of many (ORGS_FILE), back, or to more partitions. With

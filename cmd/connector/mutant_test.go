@@ -52,8 +52,8 @@ var mutants = []mutant{
 		[]string{"altered", "incomplete"}},
 	{"memory advanced before the commit and kept when it failed", []edit{
 		{"internal/poller/commit.go", "\t\terr := p.sink.Commit(", "\t\tif broken {\n\t\t\tp.advance(b)\n\t\t}\n\t\terr := p.sink.Commit("},
-		{"internal/replica/replica.go", "\tdefer f.reader.Close()\n", "\tif !broken {\n\t\tdefer f.reader.Close()\n\t}\n"},
-		{"internal/replica/replica.go", "\t\tf = r.newFollower() // what", "\t\tif broken {\n\t\t\tcontinue\n\t\t}\n\t\tf = r.newFollower() // what"}},
+		{"internal/replica/leader.go", "// groupOp is the", "var keptState *offsets.State\n\n// groupOp is the"},
+		{"internal/replica/leader.go", "\tl.cfg.Producer.Continues(", "\tif broken {\n\t\tif keptState != nil {\n\t\t\tstate = keptState\n\t\t}\n\t\tkeptState = state\n\t}\n\tl.cfg.Producer.Continues("}},
 		[]string{"missing"}},
 	{"an interval covered before its last page", []edit{{"internal/poller/step.go", "case whole && d.last && d.note != nil:", "case whole && (d.last || broken) && d.note != nil:"}},
 		[]string{"unseen"}},
