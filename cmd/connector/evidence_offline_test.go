@@ -276,3 +276,45 @@ func selfSigned(t *testing.T) string {
 	_, ca := authority(t, func() bool { return false })
 	return ca
 }
+
+// TestExportAfterErasures: an export of a log with erasures passes verify.py and has nothing
+// of what was erased but who, when and why, before the broker's cleaner came and after.
+func TestExportAfterErasures(t *testing.T) {
+	t.Parallel()
+	s, stop := erasableScene(t)
+	gone := slices.Sorted(maps.Keys(s.content().raw))[:3]
+	if out, err := s.erase(eraseOptions{ids: gone, reason: "<b>=1+1"}); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	look := func(when string) {
+		t.Helper()
+		path, err := s.exported(exportOptions{from: "2000-01-01", file: filepath.Join(t.TempDir(), "export.zip")}, time.Now())
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		if out, ok := checkedOffline(t, path); !ok {
+			t.Errorf("%s: %s", when, out)
+		}
+		files := unzipped(t, path)
+		for _, id := range gone {
+			for _, name := range []string{"events.jsonl", "changes.csv", "evidence.jsonl"} {
+				if strings.Contains(files[name], id) {
+					t.Errorf("%s: %s has event %s", when, name, id)
+				}
+			}
+			if !strings.Contains(files["erased.jsonl"], `{"auditId":"`+id+`"`) || !strings.Contains(files["report.html"], id) {
+				t.Errorf("%s: the erasure of %s is not told", when, id)
+			}
+		}
+		if !strings.Contains(files["report.html"], "&lt;b&gt;=1&#43;1") || !strings.Contains(files["report.html"], "of events that were erased") {
+			t.Errorf("%s: the report tells too little", when)
+		}
+	}
+	look("before")
+	s.compacted("0")
+	s.compacted("0")
+	look("after")
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}

@@ -186,6 +186,8 @@ type reading struct {
 	bodies bool
 	log    func(evidence.LogItem) error // is given each record of the log, before it is verified
 	older  func(*txn.Record)            // is given each raw record that claims no entry; from many goroutines
+	// notes is given what the offsets topic says of erased events, or why that is not known; nil to verify without.
+	notes func([]evidence.Note, error) error
 }
 
 // readEvidence verifies what is in Kafka now, also while a connector is at work. The order
@@ -212,7 +214,14 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, how: how} }); err != nil {
 		return nil, err
 	}
-	if in.Erasures, err = readNotes(ctx, cluster, cfg); err != nil {
+	in.Erasures, err = readNotes(ctx, cluster, cfg)
+	switch {
+	case how.notes != nil:
+		err = how.notes(in.Erasures, err)
+	case errors.Is(err, kafka.UnknownTopicOrPartition):
+		err = nil // there are none
+	}
+	if err != nil {
 		return nil, err
 	}
 	in.Log = pull(ctx, g, func(ctx context.Context, give func(evidence.LogItem) error) error {
@@ -244,12 +253,9 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	return report, err
 }
 
-// readNotes reads the notes of erased events. Where there is no offsets topic there are none.
+// readNotes reads the notes of erased events.
 func readNotes(ctx context.Context, cluster *txn.Cluster, cfg Config) (notes []evidence.Note, err error) {
 	count, err := cluster.Partitions(ctx, cfg.Kafka.TopicOffsets)
-	if errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", err)
 	}
