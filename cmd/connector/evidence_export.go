@@ -75,6 +75,11 @@ func exportEvidence(ctx context.Context, env envconfig.Lookuper, o exportOptions
 		return err
 	}
 	defer cluster.Close()
+	if cfg.OrgsFile != "" {
+		if cfg.Evidence.Key, err = signingKey(cfg, env); err != nil {
+			return wrongConfiguration(err)
+		}
+	}
 	keys, err := evidence.ParseKeys(cfg.Evidence.Key.Value())
 	if err != nil {
 		return usageError{fmt.Errorf("EVIDENCE_KEY: %w", err)}
