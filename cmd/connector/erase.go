@@ -274,7 +274,7 @@ func eraseByPerson(ctx context.Context, a *app, h *handover, o eraseOptions, out
 		return nil, err
 	}
 	for id := range h.state.Erased.All() {
-		delete(p.found, id)
+		p.forget(id)
 	}
 	p.print(out)
 	return slices.Sorted(maps.Keys(p.found)), nil
