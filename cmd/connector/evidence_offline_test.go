@@ -144,6 +144,27 @@ func (p parcel) leftOut(t *testing.T, line int) parcel {
 	})
 }
 
+// saidUnreadable takes the changes of a line's event out of the table, and says of its records
+// that they cannot be read.
+func (p parcel) saidUnreadable(t *testing.T, line int) parcel {
+	t.Helper()
+	rows := strings.SplitAfter(p["evidence.jsonl"], "\n")
+	rows[line] = strings.Replace(rows[line], `"records":`, `"unreadable":true,"records":`, 1)
+	less := p.leftOut(t, line)
+	var meta map[string]any
+	if err := json.Unmarshal([]byte(less["export.json"]), &meta); err != nil {
+		t.Fatal(err)
+	}
+	meta["events"] = meta["events"].(float64) + 1
+	text, err := json.Marshal(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.with(func(p parcel) {
+		p["export.json"], p["changes.csv"], p["evidence.jsonl"] = string(text), less["changes.csv"], strings.Join(rows, "")
+	})
+}
+
 // TestVerifierNoticesEveryEdit: the untouched ZIP passes verify.py, and each edit of it is
 // noticed, or is one of which the documentation says that it is not.
 func TestVerifierNoticesEveryEdit(t *testing.T) {
@@ -258,6 +279,7 @@ func (p parcel) rewritten(t *testing.T, verifier, signer string, key []string) {
 		{"an event left out everywhere", p.leftOut(t, 5).summed(), key, true},
 		{"and the signature too", p.leftOut(t, 5).unsigned(), key, true},
 		{"the same, accepted without a signature", p.leftOut(t, 5).unsigned(), append(slices.Clone(key), "--unsigned"), false},
+		{"changes left out of the table, and said to be unreadable", p.saidUnreadable(t, 5).unsigned(), append(slices.Clone(key), "--unsigned"), true},
 		{"the report edited, accepted without a signature", report.unsigned(), append(slices.Clone(key), "--unsigned"), false},
 		{"the report edited by who has the key", report.signed(t, ours), key, false},
 		{"stamps by an authority that is not believed", p, []string{"--key", verifier, "--tsa-ca", selfSigned(t)}, true},
