@@ -13,6 +13,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"genesys-audit-connector/internal/evidence"
+	"genesys-audit-connector/internal/txn"
 )
 
 // ownKeys gives each organisation a key of its own and returns the verifiers' lines.
@@ -82,6 +83,13 @@ func TestCommandsLookAtOneOrganisation(t *testing.T) {
 		t.Errorf("where no replica runs: %v", err)
 	}
 	env := envconfig.MapLookuper(s.env)
+	of := erasures{}
+	for _, org := range s.names() {
+		tombstone := &txn.Record{Key: []byte(org), Headers: []txn.Header{{Key: "org", Value: []byte(org)}}}
+		if !of.take(tombstone, "org-0") || of.keys[org] != (org == "org-0") {
+			t.Errorf("history of org-0 takes an erasure of %s for its own: %t", org, of.keys[org])
+		}
+	}
 	for org, verifier := range verifiers {
 		var out bytes.Buffer
 		if err := verifyEvidence(t.Context(), env, evidenceOptions{org: org, keys: []string{verifier}}, &out); err != nil {
