@@ -286,3 +286,33 @@ func recordBar() *progressbar.ProgressBar {
 		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(200*time.Millisecond),
 		progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == ""))
 }
+
+// readNotes reads the notes of erased events.
+func readNotes(ctx context.Context, cluster *txn.Cluster, cfg Config) (notes []evidence.Note, err error) {
+	count, err := cluster.Partitions(ctx, cfg.Kafka.TopicOffsets)
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", err)
+	}
+	texts := map[string][]byte{}
+	for p := range count {
+		reader := cluster.NewReader(cfg.Kafka.TopicOffsets, p, txn.First)
+		err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
+			id, ok := offsets.ErasedID(cfg.Org, r.Key)
+			switch {
+			case ok && r.Value != nil:
+				texts[id] = slices.Clone(r.Value)
+			case ok:
+				delete(texts, id)
+			}
+			return nil
+		})
+		reader.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(texts)) {
+		notes = append(notes, evidence.Note{ID: id, Text: texts[id]})
+	}
+	return notes, nil
+}

@@ -29,7 +29,6 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/evidence"
-	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 )
@@ -251,36 +250,6 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 		err = failed // the first: what ends the others says nothing
 	}
 	return report, err
-}
-
-// readNotes reads the notes of erased events.
-func readNotes(ctx context.Context, cluster *txn.Cluster, cfg Config) (notes []evidence.Note, err error) {
-	count, err := cluster.Partitions(ctx, cfg.Kafka.TopicOffsets)
-	if err != nil {
-		return nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", err)
-	}
-	texts := map[string][]byte{}
-	for p := range count {
-		reader := cluster.NewReader(cfg.Kafka.TopicOffsets, p, txn.First)
-		err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
-			id, ok := offsets.ErasedID(cfg.Org, r.Key)
-			switch {
-			case ok && r.Value != nil:
-				texts[id] = slices.Clone(r.Value)
-			case ok:
-				delete(texts, id)
-			}
-			return nil
-		})
-		reader.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(texts)) {
-		notes = append(notes, evidence.Note{ID: id, Text: texts[id]})
-	}
-	return notes, nil
 }
 
 // ahead is how many items a partition's reading may be ahead of the comparison.
