@@ -190,6 +190,7 @@ func (a *app) newTerm(state *offsets.State) replica.Term {
 	// A version that kept no facts may have led last: what it published is remembered by its time.
 	a.facts.Saw(state.IDs.Newest(time.Now().Add(time.Hour)))
 	a.sink.Facts(a.facts)
+	a.sink.Forget(state.Erased.Has)
 	a.term = poller.New(poller.Config{
 		PollInterval: a.cfg.Poll.Interval, PollOverlap: a.cfg.Poll.Overlap, SweepAges: a.cfg.Poll.SweepAges,
 		Start: a.cfg.Poll.BackfillFrom.Start, BackfillChunk: a.cfg.Poll.BackfillChunk, Chunks: backfillChunks,

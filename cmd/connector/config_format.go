@@ -76,6 +76,9 @@ func parseRegion(text string) (string, error) {
 	if genesys.KnownRegion(name) {
 		return name, nil
 	}
+	if strings.Contains(name, "@") { // before it may be a password
+		return "", invalid(expected, "an address with a user is not the domain of a region")
+	}
 	first, _, _ := strings.Cut(name, ".")
 	if !domain.MatchString(name) || slices.Contains([]string{"api", "login", "apps"}, first) {
 		return "", invalid(expected, "%s is not the domain of a region", quoted(text))

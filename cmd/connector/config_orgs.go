@@ -125,6 +125,30 @@ func loadOrgs(cfg Config, env envconfig.Lookuper, wrong []Problem) (*orgsFile, e
 	return file, nil
 }
 
+// signingKey is EVIDENCE_KEY as it holds for an organisation of ORGS_FILE, where it or the
+// defaults set one, whatever else is wrong in the file.
+func signingKey(cfg Config, env envconfig.Lookuper) (Secret, error) {
+	content, err := readOrgs(cfg.OrgsFile)
+	if err != nil {
+		return Secret{}, err
+	}
+	text := parseOrgs(content)
+	l := orgsLoader{folder: filepath.Dir(cfg.OrgsFile), env: env, process: cfg, text: text, decoded: map[[2]string]decodedSetting{}}
+	own := slices.IndexFunc(text.orgs, func(o orgSettings) bool { return o.name == cfg.Org })
+	for _, layer := range []*orgSettings{&text.orgs[own], &text.defaults} {
+		s, ok := layer.find("EVIDENCE_KEY")
+		if !ok {
+			continue
+		}
+		d := l.decode(s.key, s.text)
+		if d.fault != nil {
+			return Secret{}, &OrgsError{cfg.OrgsFile, []orgProblem{{s.line, layer.label, d.fault.Variable + ": " + d.fault.Text}}}
+		}
+		return d.value.Interface().(Secret), nil
+	}
+	return cfg.Evidence.Key, nil
+}
+
 // readOrgs returns the file's content.
 func readOrgs(path string) ([]byte, error) {
 	const expected = "expected a YAML file of organisations"

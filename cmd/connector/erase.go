@@ -274,7 +274,7 @@ func eraseByPerson(ctx context.Context, a *app, h *handover, o eraseOptions, out
 		return nil, err
 	}
 	for id := range h.state.Erased.All() {
-		delete(p.found, id)
+		p.forget(id)
 	}
 	p.print(out)
 	return slices.Sorted(maps.Keys(p.found)), nil
@@ -285,4 +285,34 @@ func recordBar() *progressbar.ProgressBar {
 	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("records"),
 		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(200*time.Millisecond),
 		progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == ""))
+}
+
+// readNotes reads the notes of erased events.
+func readNotes(ctx context.Context, cluster *txn.Cluster, cfg Config) (notes []evidence.Note, err error) {
+	count, err := cluster.Partitions(ctx, cfg.Kafka.TopicOffsets)
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", err)
+	}
+	texts := map[string][]byte{}
+	for p := range count {
+		reader := cluster.NewReader(cfg.Kafka.TopicOffsets, p, txn.First)
+		err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
+			id, ok := offsets.ErasedID(cfg.Org, r.Key)
+			switch {
+			case ok && r.Value != nil:
+				texts[id] = slices.Clone(r.Value)
+			case ok:
+				delete(texts, id)
+			}
+			return nil
+		})
+		reader.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(texts)) {
+		notes = append(notes, evidence.Note{ID: id, Text: texts[id]})
+	}
+	return notes, nil
 }

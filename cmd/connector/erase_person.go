@@ -28,6 +28,7 @@ type person struct {
 	decoder *codec.Decoder
 	doc     jsonscan.Doc
 	found   map[string]audit.Change // by audit id: the change that names the person
+	others  map[string]bool         // events that have the id elsewhere
 }
 
 // newPerson is for the events of a user, or, where that is "", of a member.
@@ -38,12 +39,16 @@ func newPerson(org, user, member string) (*person, error) {
 	}
 	decoder, err := codec.NewDecoder(nil)
 	id := cmp.Or(user, member)
-	return &person{org: org, id: id, needle: []byte(id), member: user == "", encoder: encoder, decoder: decoder, found: map[string]audit.Change{}}, err
+	return &person{org: org, id: id, needle: []byte(id), member: user == "", encoder: encoder, decoder: decoder, found: map[string]audit.Change{}, others: map[string]bool{}}, err
 }
 
 // take keeps an event that is the person's.
 func (p *person) take(r *txn.Record) error {
-	if !bytes.Contains(r.Value, p.needle) || !isOf(r, p.org) || p.doc.Parse(r.Value) != nil {
+	if !bytes.Contains(r.Value, p.needle) || !isOf(r, p.org) {
+		return nil
+	}
+	if p.doc.Parse(r.Value) != nil { // nobody knows whose it is
+		p.others[string(r.Key)] = true
 		return nil
 	}
 	ev := audit.NewEvent(p.doc.Root())
@@ -58,7 +63,14 @@ func (p *person) take(r *txn.Record) error {
 			return nil
 		}
 	}
+	p.others[string(r.Key)] = true
 	return nil
+}
+
+// forget leaves out an event that was erased before.
+func (p *person) forget(id string) {
+	delete(p.found, id)
+	delete(p.others, id)
 }
 
 func (p *person) concerns(c audit.Change) bool {
@@ -77,6 +89,28 @@ func (p *person) print(out io.Writer) {
 	printer := newPrinter(out)
 	for _, c := range changes {
 		printer.line(c.Time.UTC().Format(time.DateTime), span{bold, actor(c)}, span{"", c.Action}, span{"", what(c)}, span{dim, quoted(c.AuditID)})
+	}
+	p.printOthers(out)
+}
+
+// printOthers says what is not meant and has the id in it all the same: a value, a name in a
+// list, what the person was given. It may be the person's data too.
+func (p *person) printOthers(out io.Writer) {
+	if len(p.others) == 0 {
+		return
+	}
+	const shown = 20
+	ids := slices.Sorted(maps.Keys(p.others))
+	flag := "--member"
+	if p.member {
+		flag = "--user"
+	}
+	fmt.Fprintf(out, "not among these: %s with the same id elsewhere (%s finds some of them, --id takes each)\n", plural(len(ids), "event"), flag)
+	for _, id := range ids[:min(shown, len(ids))] {
+		fmt.Fprintln(out, "  "+quoted(id))
+	}
+	if len(ids) > shown {
+		fmt.Fprintln(out, "  …")
 	}
 }
 

@@ -334,6 +334,9 @@ func TestEraseOfAPerson(t *testing.T) {
 	if out, err = s.erase(eraseOptions{member: member, confirm: func(string) bool { return true }}); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
+	if out, _ = s.erase(eraseOptions{member: user, confirm: func(string) bool { return false }}); !strings.Contains(out, "not among these: ") || !slices.ContainsFunc(users[user], func(id string) bool { return strings.Contains(out, id) }) {
+		t.Errorf("events that have the id elsewhere are not told:\n%s", out)
+	}
 	if err := stop(); err != nil { // then this process takes part in the election
 		t.Error(err)
 	}

@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
@@ -75,6 +75,11 @@ func exportEvidence(ctx context.Context, env envconfig.Lookuper, o exportOptions
 		return err
 	}
 	defer cluster.Close()
+	if cfg.OrgsFile != "" {
+		if cfg.Evidence.Key, err = signingKey(cfg, env); err != nil {
+			return wrongConfiguration(err)
+		}
+	}
 	keys, err := evidence.ParseKeys(cfg.Evidence.Key.Value())
 	if err != nil {
 		return usageError{fmt.Errorf("EVIDENCE_KEY: %w", err)}
@@ -121,11 +126,11 @@ type exporter struct {
 // read reads and verifies all that the export is of.
 func (x *exporter) read(ctx context.Context) (o export.Outcome, err error) {
 	in := evidence.Input{Org: x.cfg.Org, Each: x.each}
-	o.Report, err = readEvidence(ctx, x.cluster, x.cfg, in, reading{bodies: true, log: x.log, older: x.older})
-	if err != nil {
+	how := reading{bodies: true, log: x.log, older: x.older, notes: func(notes []evidence.Note, err error) error { return takeNotes(&o, notes, err) }}
+	if o.Report, err = readEvidence(ctx, x.cluster, x.cfg, in, how); err != nil || o.NoNotes != "" {
 		return o, err
 	}
-	err = x.notes(ctx, &o)
+	o.API, err = x.verified(ctx)
 	return o, err
 }
 
@@ -209,42 +214,31 @@ func (x *exporter) each(entry evidence.Entry) error {
 	return x.Event(ev)
 }
 
-// notes reads what the offsets topic says of erased events and of the newest verify. Who
-// exports may have no right on that topic, or a copy of the others only: the export then
-// says that neither is known.
-func (x *exporter) notes(ctx context.Context, o *export.Outcome) error {
-	verified, erased := x.cfg.Org+"/verified", x.cfg.Org+"/erased/"
-	known := map[string][]byte{}
-	_, err := x.cluster.EnsureTopics(ctx, x.cfg.topics()[2:], false)
-	if unfit(err) || errors.Is(err, txn.ErrUnauthorized) {
+// takeNotes takes the notes of erased events. Who exports may have no right on the offsets
+// topic, or a copy of the others only: the export then says that they are not known.
+func takeNotes(o *export.Outcome, notes []evidence.Note, err error) error {
+	if errors.Is(err, txn.ErrUnauthorized) || errors.Is(err, kafka.UnknownTopicOrPartition) {
 		o.NoNotes = redact.Printable(err.Error())
 		return nil
 	}
-	if err != nil {
-		return err
+	for _, n := range notes {
+		o.Erased = append(o.Erased, export.Erased{AuditID: n.ID, Note: asJSON(n.Text)})
 	}
+	return err
+}
+
+// verified is the newest result of "connector verify"; nil where there is none.
+func (x *exporter) verified(ctx context.Context) (newest json.RawMessage, err error) {
+	key := x.cfg.Org + "/verified"
 	err = x.cluster.ReadTopic(ctx, x.cfg.Kafka.TopicOffsets, func(r *txn.Record) error {
-		key := string(r.Key)
-		switch id, isNote := strings.CutPrefix(key, erased); {
-		case key == verified && r.Value != nil:
-			o.API = asJSON(r.Value)
-		case key == verified:
-			o.API = nil
-		case isNote && r.Value == nil:
-			delete(known, id)
-		case isNote:
-			known[id] = slices.Clone(r.Value)
+		if string(r.Key) == key {
+			if newest = nil; r.Value != nil {
+				newest = asJSON(r.Value)
+			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	for id, text := range known {
-		o.Erased = append(o.Erased, export.Erased{AuditID: id, Note: asJSON(text)})
-	}
-	slices.SortFunc(o.Erased, func(a, b export.Erased) int { return strings.Compare(a.AuditID, b.AuditID) })
-	return nil
+	return newest, err
 }
 
 // write writes the file whole or not at all.

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 
 	"genesys-audit-connector/internal/evidence"
 	"genesys-audit-connector/internal/evidence/export"
+	"genesys-audit-connector/internal/txn"
 )
 
 // exported runs "connector evidence export" and returns the ZIP.
@@ -244,7 +247,7 @@ func TestExportSaysWhatItLacks(t *testing.T) {
 		}
 	}
 	path, err := s.exported(exportOptions{from: "2h"}, time.Now())
-	if err != nil {
+	if !errors.Is(err, errTampered) { // these notes say too little, and the log has none of them
 		t.Fatal(err)
 	}
 	files := unzipped(t, path)
@@ -264,5 +267,18 @@ func TestExportSaysWhatItLacks(t *testing.T) {
 	s.env["KAFKA_TOPIC_OFFSETS"] = "a.topic.that.is.not.there"
 	if path, err = s.exported(exportOptions{from: "2h"}, time.Now()); err != nil || !strings.Contains(unzipped(t, path)["report.html"], "which there are is not known") {
 		t.Errorf("without the offsets topic: %v", err)
+	}
+}
+
+// TestExportWithoutARightOnTheNotes says that they are not known; what else keeps them from
+// being read ends it.
+func TestExportWithoutARightOnTheNotes(t *testing.T) {
+	t.Parallel()
+	var o export.Outcome
+	if err := takeNotes(&o, nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", txn.ErrUnauthorized)); err != nil || !strings.Contains(o.NoNotes, "KAFKA_TOPIC_OFFSETS: not authorized") {
+		t.Errorf("%v, %q", err, o.NoNotes)
+	}
+	if err := takeNotes(&o, nil, io.ErrUnexpectedEOF); err != io.ErrUnexpectedEOF {
+		t.Error(err)
 	}
 }

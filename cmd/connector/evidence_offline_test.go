@@ -144,6 +144,27 @@ func (p parcel) leftOut(t *testing.T, line int) parcel {
 	})
 }
 
+// saidUnreadable takes the changes of a line's event out of the table, and says of its records
+// that they cannot be read.
+func (p parcel) saidUnreadable(t *testing.T, line int) parcel {
+	t.Helper()
+	rows := strings.SplitAfter(p["evidence.jsonl"], "\n")
+	rows[line] = strings.Replace(rows[line], `"records":`, `"unreadable":true,"records":`, 1)
+	less := p.leftOut(t, line)
+	var meta map[string]any
+	if err := json.Unmarshal([]byte(less["export.json"]), &meta); err != nil {
+		t.Fatal(err)
+	}
+	meta["events"] = meta["events"].(float64) + 1
+	text, err := json.Marshal(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.with(func(p parcel) {
+		p["export.json"], p["changes.csv"], p["evidence.jsonl"] = string(text), less["changes.csv"], strings.Join(rows, "")
+	})
+}
+
 // TestVerifierNoticesEveryEdit: the untouched ZIP passes verify.py, and each edit of it is
 // noticed, or is one of which the documentation says that it is not.
 func TestVerifierNoticesEveryEdit(t *testing.T) {
@@ -258,6 +279,7 @@ func (p parcel) rewritten(t *testing.T, verifier, signer string, key []string) {
 		{"an event left out everywhere", p.leftOut(t, 5).summed(), key, true},
 		{"and the signature too", p.leftOut(t, 5).unsigned(), key, true},
 		{"the same, accepted without a signature", p.leftOut(t, 5).unsigned(), append(slices.Clone(key), "--unsigned"), false},
+		{"changes left out of the table, and said to be unreadable", p.saidUnreadable(t, 5).unsigned(), append(slices.Clone(key), "--unsigned"), true},
 		{"the report edited, accepted without a signature", report.unsigned(), append(slices.Clone(key), "--unsigned"), false},
 		{"the report edited by who has the key", report.signed(t, ours), key, false},
 		{"stamps by an authority that is not believed", p, []string{"--key", verifier, "--tsa-ca", selfSigned(t)}, true},
@@ -275,4 +297,46 @@ func (p parcel) rewritten(t *testing.T, verifier, signer string, key []string) {
 func selfSigned(t *testing.T) string {
 	_, ca := authority(t, func() bool { return false })
 	return ca
+}
+
+// TestExportAfterErasures: an export of a log with erasures passes verify.py and has nothing
+// of what was erased but who, when and why, before the broker's cleaner came and after.
+func TestExportAfterErasures(t *testing.T) {
+	t.Parallel()
+	s, stop := erasableScene(t)
+	gone := slices.Sorted(maps.Keys(s.content().raw))[:3]
+	if out, err := s.erase(eraseOptions{ids: gone, reason: "<b>=1+1"}); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	look := func(when string) {
+		t.Helper()
+		path, err := s.exported(exportOptions{from: "2000-01-01", file: filepath.Join(t.TempDir(), "export.zip")}, time.Now())
+		if err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		if out, ok := checkedOffline(t, path); !ok {
+			t.Errorf("%s: %s", when, out)
+		}
+		files := unzipped(t, path)
+		for _, id := range gone {
+			for _, name := range []string{"events.jsonl", "changes.csv", "evidence.jsonl"} {
+				if strings.Contains(files[name], id) {
+					t.Errorf("%s: %s has event %s", when, name, id)
+				}
+			}
+			if !strings.Contains(files["erased.jsonl"], `{"auditId":"`+id+`"`) || !strings.Contains(files["report.html"], id) {
+				t.Errorf("%s: the erasure of %s is not told", when, id)
+			}
+		}
+		if !strings.Contains(files["report.html"], "&lt;b&gt;=1&#43;1") || !strings.Contains(files["report.html"], "of events that were erased") {
+			t.Errorf("%s: the report tells too little", when)
+		}
+	}
+	look("before")
+	s.compacted("0")
+	s.compacted("0")
+	look("after")
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
 }

@@ -25,7 +25,6 @@ import (
 
 	"genesys-audit-connector/internal/audit"
 	"genesys-audit-connector/internal/evidence"
-	"genesys-audit-connector/internal/offsets"
 	"genesys-audit-connector/internal/sink"
 	"genesys-audit-connector/internal/txn"
 )
@@ -182,6 +181,8 @@ type reading struct {
 	bodies bool
 	log    func(evidence.LogItem) error // is given each record of the log, before it is verified
 	older  func(*txn.Record)            // is given each raw record that claims no entry; from many goroutines
+	// notes is given what the offsets topic says of erased events, or why that is not known; nil to verify without.
+	notes func([]evidence.Note, error) error
 }
 
 // readEvidence verifies what is in Kafka now, also while a connector is at work. The order
@@ -208,7 +209,14 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 	if in.Changes, err = partitions(ctx, g, cluster, cfg.Kafka.TopicChanges, func() grouping { return &changeItems{org: cfg.Org, how: how} }); err != nil {
 		return nil, err
 	}
-	if in.Erasures, err = readNotes(ctx, cluster, cfg); err != nil {
+	in.Erasures, err = readNotes(ctx, cluster, cfg)
+	switch {
+	case how.notes != nil:
+		err = how.notes(in.Erasures, err)
+	case errors.Is(err, kafka.UnknownTopicOrPartition):
+		err = nil // there are none
+	}
+	if err != nil {
 		return nil, err
 	}
 	in.Log = pull(ctx, g, func(ctx context.Context, give func(evidence.LogItem) error) error {
@@ -238,39 +246,6 @@ func readEvidence(ctx context.Context, cluster *txn.Cluster, cfg Config, in evid
 		err = failed // the first: what ends the others says nothing
 	}
 	return report, err
-}
-
-// readNotes reads the notes of erased events. Where there is no offsets topic there are none.
-func readNotes(ctx context.Context, cluster *txn.Cluster, cfg Config) (notes []evidence.Note, err error) {
-	count, err := cluster.Partitions(ctx, cfg.Kafka.TopicOffsets)
-	if errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("KAFKA_TOPIC_OFFSETS: %w", err)
-	}
-	texts := map[string][]byte{}
-	for p := range count {
-		reader := cluster.NewReader(cfg.Kafka.TopicOffsets, p, txn.First)
-		err := reader.ReadToEnd(ctx, func(r *txn.Record) error {
-			id, ok := offsets.ErasedID(cfg.Org, r.Key)
-			switch {
-			case ok && r.Value != nil:
-				texts[id] = slices.Clone(r.Value)
-			case ok:
-				delete(texts, id)
-			}
-			return nil
-		})
-		reader.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(texts)) {
-		notes = append(notes, evidence.Note{ID: id, Text: texts[id]})
-	}
-	return notes, nil
 }
 
 // ahead is how many items a partition's reading may be ahead of the comparison.

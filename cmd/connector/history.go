@@ -161,7 +161,7 @@ func (h *history) forgetErased() {
 // take keeps a change that is of the id. Decoding costs much more than looking for its
 // bytes, which most records do not have.
 func (h *history) take(r *txn.Record) error {
-	if h.erased.take(r) || !bytes.Contains(r.Value, h.needle) || !isOf(r, h.org) {
+	if h.erased.take(r, h.org) || !bytes.Contains(r.Value, h.needle) || !isOf(r, h.org) {
 		return nil
 	}
 	c, err := h.decoder.Decode(r.Value)

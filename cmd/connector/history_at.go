@@ -81,7 +81,7 @@ func newPast(id, org string) (*past, error) {
 // take keeps what an event tells of the object. Parsing costs much more than looking for
 // the id, which most events do not have.
 func (p *past) take(r *txn.Record) error {
-	if p.erased.take(r) || !bytes.Contains(r.Value, p.needle) || !isOf(r, p.org) {
+	if p.erased.take(r, p.org) || !bytes.Contains(r.Value, p.needle) || !isOf(r, p.org) {
 		return nil
 	}
 	if err := p.doc.Parse(r.Value); err != nil {
@@ -247,10 +247,15 @@ func (p *past) print(d document.Past, out io.Writer) error {
 // the topic is compacted next: a null value under their key.
 type erasures struct{ keys map[string]bool }
 
-// take reports whether a record is an erasure.
-func (e *erasures) take(r *txn.Record) bool {
+// take reports whether a record is an erasure. Another organisation's says nothing here.
+func (e *erasures) take(r *txn.Record, org string) bool {
 	if r.Value != nil {
 		return false
+	}
+	for _, h := range r.Headers {
+		if h.Key == "org" && string(h.Value) != org {
+			return true
+		}
 	}
 	if e.keys == nil {
 		e.keys = map[string]bool{}

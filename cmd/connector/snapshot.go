@@ -46,7 +46,9 @@ func (a *app) Snapshot() web.Snapshot {
 		}
 		changes, problems, unknown := out.Totals()
 		s.Events.Changes, s.Events.Errors, s.Transactions.Unknown = uint64(changes), uint64(problems), uint64(unknown)
-		s.Recent = func() []audit.Change { return decodeAll(decoder, out.Recent()) }
+		if s.Role == web.Active { // or some of it may have been erased by who is
+			s.Recent = func() []audit.Change { return decodeAll(decoder, out.Recent()) }
+		}
 	}
 	if term != nil && s.Role == web.Active {
 		s.Streams = a.streams(term, counts)

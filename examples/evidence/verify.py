@@ -2,13 +2,13 @@
 """Checks the ZIP of "connector evidence export" without the connector, and names what is wrong with it.
 
 It needs Python 3.11 and what requirements.txt beside it names. Ends with 0 where all is right, with 1 where something is not. Written from docs/evidence.md alone."""
-import argparse, base64, contextlib, datetime, hashlib, itertools, json, re, struct, sys, zipfile
+import argparse, base64, contextlib, datetime, functools, hashlib, itertools, json, re, struct, sys, zipfile
 
 import rfc3161_client
 from cryptography import exceptions, x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-faults, b64 = [], base64.b64decode
+faults, b64 = [], functools.partial(base64.b64decode, validate=True)
 
 def fault(text):
     faults.append(text)
@@ -100,6 +100,12 @@ def decode(record):
         raise ValueError("it has fields that are not known here")
     return fields
 
+def readable(name, values):
+    try:
+        return bool(values) and all(decode(v)[:3] == [name, str(at), str(len(values))] for at, v in enumerate(values))
+    except (ValueError, LookupError, OverflowError):
+        return False
+
 def cell(s):
     s = s if len(s) <= 32000 else f"{s[:32000]}… ({len(s)} characters)"
     s = "'" + s if s and s[0] in "=+-@\t\r\n＝＋－＠" else s
@@ -128,6 +134,8 @@ def check_events(z, meta, size, root):
         if row["index"] <= last:
             fault(f"evidence.jsonl: {where}: it stands behind a later entry")
         last = row["index"]
+        if row.get("unreadable") and readable(row["id"], values):
+            fault(f"evidence.jsonl: {where}: its change records can be read, and changes.csv does not have them")
         for at, record in enumerate([] if row.get("unreadable") else values):
             fields, records = decode(record), records + 1
             if fields[:3] != [row["id"], str(at), str(len(values))] or not meta["from"] <= fields[3] < meta["to"]:

@@ -3,6 +3,8 @@ package mask
 import (
 	"bytes"
 	"encoding/binary"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -47,8 +49,22 @@ func (t *texts) reset() {
 
 func (t *texts) text(of *text) []byte { return t.all[of.start:of.end] }
 
-// beginning is how a text begins, in any case.
-func beginning(b []byte) uint32 { return binary.LittleEndian.Uint32(b) | 0x20202020 }
+// beginning is how a text begins, in any case: the same for two texts that are equal in all
+// but case. Outside of ASCII the cases of a letter differ in more than a bit.
+func beginning(b []byte) uint32 {
+	first := binary.LittleEndian.Uint32(b)
+	if first&0x80808080 == 0 {
+		return first | 0x20202020
+	}
+	one, n := utf8.DecodeRune(b)
+	if n == minText { // it may be all of a text
+		return uint32(folded(one)) | 1<<31
+	}
+	two, _ := utf8.DecodeRune(b[n:])
+	return uint32(folded(one))<<16 ^ uint32(folded(two)) | 1<<31
+}
+
+func folded(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
 func place(beginning uint32) (word, bit uint32) {
 	h := beginning * 0x9E3779B1 >> 20

@@ -3,6 +3,8 @@ package sink
 import (
 	"slices"
 	"sync"
+
+	"genesys-audit-connector/internal/codec"
 )
 
 const recentChanges = 50
@@ -39,6 +41,16 @@ func (r *recent) keep() {
 	r.kept = append(r.kept, r.step[:min(turn, len(r.step))]...)
 	r.kept = slices.Clone(r.kept[max(0, len(r.kept)-recentChanges):])
 	r.step = nil
+}
+
+// forget drops the records of events that were erased.
+func (r *recent) forget(erased func(id string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept = slices.DeleteFunc(r.kept, func(value []byte) bool {
+		id, _, _, err := codec.Position(value)
+		return err != nil || erased(id)
+	})
 }
 
 func (r *recent) newest() [][]byte {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,6 +103,9 @@ func (s *Sink) Facts(facts *offsets.Facts) { s.facts = facts }
 // Recent are the values of the newest change records committed, newest first.
 func (s *Sink) Recent() [][]byte { return s.recent.newest() }
 
+// Forget drops from Recent what was erased, by another replica too: at the beginning of a term.
+func (s *Sink) Forget(erased func(id string) bool) { s.recent.forget(erased) }
+
 // Commit writes the step in one transaction: once, in no more than the transaction's
 // time-out and a few seconds. poller.Sink says what its errors mean.
 //
@@ -121,6 +125,11 @@ func (s *Sink) Commit(ctx context.Context, step *poller.Step) error {
 		}
 		s.cost.add(step, s.producer.Stats().Bytes-before)
 		s.recent.keep()
+		if len(step.Erase) > 0 {
+			s.recent.forget(func(id string) bool {
+				return slices.ContainsFunc(step.Erase, func(e poller.Erasure) bool { return e.ID == id })
+			})
+		}
 		s.mu.Lock()
 		s.totals.changes += s.step.changes
 		s.totals.problems += s.step.problems

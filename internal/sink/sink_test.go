@@ -447,6 +447,33 @@ func TestRecent(t *testing.T) {
 	}
 }
 
+// What was erased is not shown any more.
+func TestRecentForgetsWhatWasErased(t *testing.T) {
+	r := newRig(t, Config{})
+	step := &poller.Step{}
+	for _, id := range []string{"a", "b"} {
+		step.Events = append(step.Events, publication(t, `{"auditId":"`+id+`","before":{"n":1,"m":1},"after":{"n":2,"m":2}}`))
+	}
+	if err := r.Commit(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Commit(t.Context(), &poller.Step{Erase: []poller.Erasure{{ID: "b", By: "dpo", Reason: "x", Records: poller.Records{Index: -1}}}}); err != nil {
+		t.Fatal(err)
+	}
+	newest := r.Recent()
+	if len(newest) != 2 {
+		t.Fatalf("%d changes are shown", len(newest))
+	}
+	for _, value := range newest {
+		if id, _, _, err := codec.Position(value); err != nil || id != "a" {
+			t.Errorf("event %q is shown: %v", id, err)
+		}
+	}
+	if r.Forget(func(id string) bool { return id == "a" }); len(r.Recent()) > 0 {
+		t.Error("what another replica erased is shown")
+	}
+}
+
 // Of a step that has more than fifty changes, those of its last events are shown.
 func TestRecentOfALargeStep(t *testing.T) {
 	r := newRig(t, Config{})
