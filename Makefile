@@ -80,6 +80,11 @@ bench: ## Measure what needs no other component (how fresh events are in Kafka t
 bench-freshness: ## Measure how long events take from the API to Kafka, on the simulated organisation
 	go test -run '^$$' -bench '^BenchmarkFreshness$$' -benchtime 1x -timeout $(TIMEOUT) ./cmd/connector
 
+.PHONY: bench-fleet
+bench-fleet: ## Measure 200 organisations on one replica and real Apache Kafka: CPU, memory, how fresh events are
+	scripts/kafka-install
+	FLEET_ORGS=$${FLEET_ORGS:-200} go test -tags kafka -run '^$$' -bench '^BenchmarkFleet$$' -benchtime 1x -timeout $(TIMEOUT) ./cmd/connector
+
 .PHONY: bench-kafka
 bench-kafka: ## Measure a backfill of 200,000 events into real Apache Kafka, and a start with ten million ids in it
 	scripts/kafka-install
