@@ -24,7 +24,7 @@ func (a *app) Snapshot() web.Snapshot {
 	counts := a.stats.Counts()
 	s := web.Snapshot{
 		Org: a.cfg.Org, Version: v, Commit: commit, Role: web.Starting, Now: time.Now(), Started: a.began,
-		Replica: a.name, IDs: counts.IDs,
+		Replica: a.name, IDs: counts.IDs, Panics: uint64(a.health.Panics()),
 		Events:       web.Events{Published: uint64(counts.Published)},
 		Transactions: transactions(a.producer.Stats()),
 		Failures:     failures(append(a.health.Past(), a.health.Failing()...)),

@@ -50,6 +50,7 @@ var (
 	readyNow    = gauge("ready", "Whether /readyz answers 200.")
 	failing     = gauge("failing", "How many things of this kind do not work at the moment.", "kind")
 	fenced      = counter("fenced_total", "Times that another replica took over from this one while it thought that it was active.")
+	panics      = counter("panics_total", "Faults of ours that were met and set aside; the log has the stack of each.")
 	clockOffset = gauge("api_clock_offset_seconds", "The API's clock less ours; absent until an answer told.")
 
 	lag        = gauge("lag_seconds", "How far the newest covered instant of a stream is behind the API's clock.", "stream")
@@ -92,7 +93,7 @@ var (
 )
 
 var families = []family{
-	buildInfo, activeNow, readyNow, failing, fenced, clockOffset,
+	buildInfo, activeNow, readyNow, failing, fenced, panics, clockOffset,
 	lag, lastPoll, covered, wanted, edge, gaps, gapTime, sweptUntil, duplicates, lateness,
 	published, changesMade, eventErrors, remembered, unmapped,
 	requests, throttled, quotaLimit, quotaWindow, quotaUsed, quotaRemaining, quotaReserve,
@@ -170,6 +171,7 @@ func (e emitter) process(s *Snapshot) {
 	e.put(activeNow, indicator(s.Role == Active))
 	e.put(readyNow, indicator(s.NotReady == ""))
 	e.put(fenced, float64(s.Fenced))
+	e.put(panics, float64(s.Panics))
 	if s.ClockKnown {
 		e.put(clockOffset, s.ClockOffset.Seconds())
 	}

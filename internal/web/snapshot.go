@@ -38,6 +38,7 @@ type Snapshot struct {
 	Replica  string    // this replica's name
 	Replicas []Replica // all that are known, this one too; nil where nothing is known of others
 	Fenced   uint64    // times that another replica took over from this one unasked
+	Panics   uint64    // faults of ours that were met and set aside
 
 	Streams      []Stream
 	Leads        Leads
