@@ -78,7 +78,13 @@ func (v *verification) settle(ctx context.Context) error {
 	}
 	behind := func(s audit.Stream) bool { return v.h.state.Ledgers[s.Name].Covered.Last().Before(shown) }
 	limit := time.Now().Add(min(3*v.app.cfg.Poll.Interval+10*time.Second, 2*time.Minute))
-	for slices.ContainsFunc(v.streams, behind) {
+	for next := time.Now(); slices.ContainsFunc(v.streams, behind); {
+		if now := time.Now(); !now.Before(next) {
+			next = now.Add(max(v.app.cfg.Poll.Interval, time.Second))
+			if err := v.askForLedgers(ctx); err != nil {
+				return err
+			}
+		}
 		if time.Now().After(limit) {
 			v.app.log.Warn("the active replica does not poll: events of the last moments may be on their way and named missing")
 			return nil
@@ -88,6 +94,13 @@ func (v *verification) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// askForLedgers has the active replica write its ledgers, which it holds back while nothing
+// happens: it is asked to read a moment that is covered, which is done as soon as it is written.
+func (v *verification) askForLedgers(ctx context.Context) error {
+	_, _, err := v.h.submit(ctx, offsets.Request{Kind: offsets.KindBackfill, From: v.whole.From, To: v.whole.From.Add(time.Millisecond)})
+	return err
 }
 
 // edge is the oldest that can be read of a stream now, and for a moment longer.

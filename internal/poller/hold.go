@@ -17,8 +17,8 @@ import (
 // next one reads that time again.
 //
 // What somebody was promised is never held back: events, ids that were read back,
-// tokens, requests, what a tail or a sweep hands over. A term that ends writes what it
-// holds.
+// tokens, requests, what a tail or a sweep hands over, the end of a backfill. A term that
+// ends writes what it holds.
 
 // holdFor is how long what was found to be empty may wait to become durable.
 const holdFor = 30 * time.Second
@@ -35,8 +35,19 @@ func (p *Poller) newestLedger(stream string) (offsets.Ledger, bool) {
 // mayWait reports whether the step holds nothing that must be durable by now.
 func (b *stepBuilder) mayWait(now time.Time) bool {
 	s := &b.step
-	return !b.urgent && len(s.Events)+len(s.Remember)+len(s.Done) == 0 && s.Token == nil &&
+	return !b.urgent && len(s.Events)+len(s.Remember)+len(s.Done) == 0 && s.Token == nil && !b.finishes() &&
 		(!b.holds() || now.Sub(b.since) < b.p.hold)
+}
+
+// finishes reports whether the step leaves nothing to read of a stream that has something
+// left as far as Kafka knows: somebody may be waiting for just that.
+func (b *stepBuilder) finishes() bool {
+	for stream, l := range b.step.Ledgers {
+		if len(l.Wanted) == 0 && len(b.p.ledgers[stream].Wanted) > 0 { // ledgers: only the committer changes them
+			return true
+		}
+	}
+	return false
 }
 
 // holds reports whether something is held back.
