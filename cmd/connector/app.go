@@ -151,7 +151,7 @@ func (a *app) prepare(ctx context.Context) (*replica.Replica, error) {
 
 // furnish makes the parts that need to know the topics, and the schema's id where there is a registry.
 func (a *app) furnish(topics []txn.Topic, framing []byte) error {
-	encoder, err := codec.NewEncoder(codec.Options{Framing: framing, Mask: a.masks})
+	encoder, err := codec.NewEncoder(codec.Options{Framing: framing, Mask: a.masks, Panicked: a.encoderPanicked})
 	if err != nil {
 		return err
 	}
@@ -207,6 +207,12 @@ func (a *app) guarded(f func() error) error {
 		a.log.Error("panic; the work that met it is given up", zap.Error(panicked), zap.ByteString("stack", panicked.Stack))
 	}
 	return err
+}
+
+// encoderPanicked is told of an event that cannot be normalised by a fault of ours.
+func (a *app) encoderPanicked(auditID string, value any, stack []byte) {
+	a.health.Panicked()
+	a.log.Error("panic; the event is published without its changes", zap.String("audit_id", auditID), zap.Any("panic", value), zap.ByteString("stack", stack))
 }
 
 // guardedNames looks names up. A panic in that (it reads what others wrote, beside the

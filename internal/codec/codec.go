@@ -64,6 +64,8 @@ type Options struct {
 	Mappings *Mappings
 	// Mask says which values are hidden. Nil means none.
 	Mask *mask.Rules
+	// Panicked, where it is set, is told of an event that made the normalisation panic.
+	Panicked func(auditID string, value any, stack []byte)
 }
 
 // ConfluentFraming is the wire format of Confluent's serializers: a zero byte
@@ -126,7 +128,8 @@ type Encoder struct {
 	mappings *Mappings
 	unmapped tally
 	siblings siblings
-	masking  *masking    // nil where nothing is hidden
+	masking  *masking // nil where nothing is hidden
+	panicked func(auditID string, value any, stack []byte)
 	names    audit.Names // of the step at hand; may be nil
 
 	// Of the event at hand.
@@ -144,6 +147,7 @@ type Encoder struct {
 	// Names that the context of a grant has; nil where it has none.
 	roleName, memberName []byte
 	found                found // names that the event does not have
+	bare                 bool  // nothing of the event is in its record: there is nothing to hide
 	common               [4][]byte
 	record               []byte
 
@@ -155,7 +159,7 @@ type Encoder struct {
 
 // NewEncoder makes an Encoder. It fails on a mapping that is wrong.
 func NewEncoder(o Options) (*Encoder, error) {
-	e := &Encoder{framing: o.Framing, mappings: o.Mappings, cmp: newComparer()}
+	e := &Encoder{framing: o.Framing, mappings: o.Mappings, cmp: newComparer(), panicked: o.Panicked}
 	if e.framing == nil {
 		e.framing = singleObjectFraming(Fingerprint())
 	}
@@ -174,10 +178,15 @@ func NewEncoder(o Options) (*Encoder, error) {
 // Normalise works out the changes of the event, at least one. They are written
 // by Record and stand until the next Normalise. at is their timestamp where the
 // event has none.
-func (e *Encoder) Normalise(ev *audit.Event, at time.Time) Meta {
+func (e *Encoder) Normalise(ev *audit.Event, at time.Time) (meta Meta) {
+	defer func() {
+		if r := recover(); r != nil {
+			meta = e.unforeseen(ev, at, r)
+		}
+	}()
 	e.reset()
 	e.fields.read(ev.Fields, &e.text)
-	meta := Meta{
+	meta = Meta{
 		EntityID:   e.view(e.fields.entityID),
 		EntityType: e.view(e.fields.entityType),
 		Action:     e.view(e.fields.action),
@@ -209,7 +218,7 @@ func (e *Encoder) Normalise(ev *audit.Event, at time.Time) Meta {
 // from 0 to Meta.Changes-1. It is valid until the next call of the Encoder.
 func (e *Encoder) Record(i int) []byte {
 	record := e.writeRecord(i, &e.changes[i])
-	if e.masking != nil {
+	if e.masking != nil && !e.bare {
 		record = e.masking.record(e, i, record)
 	}
 	return record
@@ -226,7 +235,7 @@ func (e *Encoder) reset() {
 	for _, text := range [...]*[]byte{&e.keys, &e.path, &e.text, &e.common[0], &e.common[1], &e.common[2], &e.common[3], &e.record} {
 		*text = kept(*text, keptBytes)
 	}
-	e.tooMany = false
+	e.tooMany, e.bare = false, false
 	e.cmp.reset()
 	if cap(e.payloadText) > keptBytes {
 		e.payload, e.payloadText = jsonscan.Doc{}, nil

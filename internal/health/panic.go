@@ -18,13 +18,18 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 func (m *Monitor) Guard(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			m.mu.Lock()
-			m.panics++
-			m.mu.Unlock()
+			m.Panicked()
 			err = &PanicError{r, debug.Stack()}
 		}
 	}()
 	return f()
+}
+
+// Panicked counts a panic that was met elsewhere.
+func (m *Monitor) Panicked() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.panics++
 }
 
 // Panics is how many there were.
