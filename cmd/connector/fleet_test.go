@@ -192,7 +192,7 @@ func TestFleet(t *testing.T) {
 	good := []string{"org-0", "org-1", "org-2", "org-3"}
 	s.complete(30*time.Second, good...)
 
-	_, stopTwo := s.replica()
+	two, stopTwo := s.replica()
 	more := s.add(40)
 	s.write(s.names()...)
 	for _, name := range append(good, more) {
@@ -202,11 +202,12 @@ func TestFleet(t *testing.T) {
 	s.complete(30*time.Second, good...)
 
 	s.write(slices.DeleteFunc(s.names(), func(n string) bool { return n == "org-1" })...)
-	s.until(10*time.Second, "org-1 is not led any more", func() bool {
-		one.mu.Lock()
-		defer one.mu.Unlock()
-		return one.led["org-1"] == nil
-	})
+	gone := func(f *fleetApp) bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.led["org-1"] == nil && !slices.ContainsFunc(f.configs, func(c Config) bool { return c.Org == "org-1" })
+	}
+	s.until(10*time.Second, "org-1 is not led any more", func() bool { return gone(one) && gone(two) })
 	before := s.worlds["org-1"].Org.Emit(10)
 	if err := stopOne(); err != nil {
 		t.Fatal(err)

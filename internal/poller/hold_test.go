@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,12 +39,19 @@ func idleMinutes(t *testing.T, hold time.Duration) (transactions, reads, forgott
 		}
 		b.kafka.after = func() { transactions++ }
 		run := b.begin()
+		so := func() (committed, asked, ids int) {
+			b.api.mu.Lock()
+			defer b.api.mu.Unlock()
+			b.kafka.mu.Lock()
+			defer b.kafka.mu.Unlock()
+			return transactions, len(b.api.reads), len(b.kafka.seen)
+		}
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
-		before, asked, ids := transactions, len(b.api.reads), len(b.kafka.seen)
+		before, asked, ids := so()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		transactions, reads, forgotten = transactions-before, len(b.api.reads)-asked, ids-len(b.kafka.seen)
+		committed, askedThen, idsThen := so()
 		for _, s := range run.Streams() {
 			l, _ := run.ledger(s.Name)
 			polled := b.stats.Counts().Streams[s.Name].LastPoll
@@ -51,8 +59,9 @@ func idleMinutes(t *testing.T, hold time.Duration) (transactions, reads, forgott
 				t.Errorf("%s is read up to %s ago, says the status, and was polled %s ago", s.Name, behind, time.Since(polled))
 			}
 		}
-		b.kafka.after = nil
 		run.stop()
+		b.kafka.after = nil
+		transactions, reads, forgotten = committed-before, askedThen-asked, ids-idsThen
 		for name, l := range b.kafka.ledgers {
 			if behind := time.Since(l.Covered.Last()); behind > 2*b.cfg.PollInterval {
 				t.Errorf("a term that was ended has left %s covered up to %s ago", name, behind)
@@ -145,8 +154,8 @@ func TestCrashWhileSomethingIsHeldBack(t *testing.T) {
 func TestEmptyHistoryDoesNotWait(t *testing.T) {
 	inBubble(t, 60*24*time.Hour, func(b *bench) {
 		b.api.retention = 90 * 24 * time.Hour
-		transactions := 0
-		b.kafka.after = func() { transactions++ }
+		var transactions atomic.Int64
+		b.kafka.after = func() { transactions.Add(1) }
 		run := b.begin()
 		defer run.stop()
 		var took time.Duration
@@ -156,12 +165,12 @@ func TestEmptyHistoryDoesNotWait(t *testing.T) {
 				break
 			}
 		}
-		t.Logf("%d chunks in %s and %d transactions", 60*24, took, transactions)
+		t.Logf("%d chunks in %s and %d transactions", 60*24, took, transactions.Load())
 		if took > 90*time.Second { // 1,440 chunks, three at a time, of at most 200 ms
 			t.Errorf("60 days of nothing took %s", took)
 		}
-		if transactions > 10 {
-			t.Errorf("60 days of nothing took %d transactions", transactions)
+		if transactions.Load() > 10 {
+			t.Errorf("60 days of nothing took %d transactions", transactions.Load())
 		}
 		time.Sleep(holdFor + time.Second)
 		if l := b.ledger(); len(l.Wanted) != 0 {

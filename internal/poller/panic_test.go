@@ -2,6 +2,7 @@ package poller
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,19 +15,19 @@ func TestPanicInTheScheduleWaitsForTheCommit(t *testing.T) {
 	inBubble(t, time.Hour, func(b *bench) {
 		at := b.start.Add(time.Minute)
 		b.api.add(stream, "e", at, at)
-		committing := false
+		var committing atomic.Bool
 		b.kafka.reject = func(s *Step) error {
 			if len(s.Events) > 0 {
-				committing = true
+				committing.Store(true)
 				time.Sleep(5 * time.Second)
-				committing = false
+				committing.Store(false)
 			}
 			return nil
 		}
 		p := New(b.cfg, b.api, b.kafka, b.kafka, b.kafka.load(), b.stats)
 		b.tune(p)
 		p.schedule.lanes = append(p.schedule.lanes, &lane{class: chores, next: func(now time.Time) (*job, time.Time) {
-			if committing {
+			if committing.Load() {
 				panic("a bug")
 			}
 			return nil, now.Add(100 * time.Millisecond)
@@ -35,7 +36,7 @@ func TestPanicInTheScheduleWaitsForTheCommit(t *testing.T) {
 		if _, ok := errors.AsType[*health.PanicError](err); !ok {
 			t.Errorf("the term ended with %v", err)
 		}
-		if committing {
+		if committing.Load() {
 			t.Error("the term has ended, and its commit is still under way: the next term's producer is the same")
 		}
 	})
