@@ -52,7 +52,8 @@ func TestMigrate(t *testing.T) {
 	}
 	world.Org.Emit(20) // while nothing runs
 	if out, err := migrate(migrateOptions{topic: alone}); err != nil || !strings.Contains(out, "1 ledgers and ") {
-		t.Fatalf("%q, %v", out, err)
+		records, readErr := readTopic(t.Context(), s.brokers, alone)
+		t.Fatalf("%q, %v; the topic has %d records (%v)", out, err, len(records), readErr)
 	}
 	if out, err := migrate(migrateOptions{topic: alone}); err != nil || !strings.Contains(out, "already") {
 		t.Fatalf("again: %q, %v", out, err)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +31,13 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(worldVariable) != "" {
 		os.Exit(serveWorlds(os.Getenv(worldVariable)))
+	}
+	flag.Parse()
+	// Tests that run at the same time mostly wait, for an organisation that is slow on purpose.
+	if at := flag.Lookup("test.parallel"); at.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		if err := at.Value.Set("5"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
