@@ -74,6 +74,9 @@ func (s *conns) at(addr string) *brokerConns {
 
 // take waits for a place in line and returns a connection that nobody else uses, not yet dialled where it is new.
 func (s *conns) take(ctx context.Context, b *brokerConns, addr string) (*conn, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
 	select {
 	case b.places <- struct{}{}:
 	case <-ctx.Done():

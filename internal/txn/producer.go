@@ -406,10 +406,17 @@ func (p *Producer) refusedFor(code kafka.Error, topic string, partition int32, d
 	return err
 }
 
+// lastAttempt is how long before the end of its time nothing is tried again: what was refused
+// is known not to be applied, and a request that is cut by the end of its time is not.
+const lastAttempt = 200 * time.Millisecond
+
 // retry calls attempt until it succeeds, fails for good, or ctx ends. Pauses begin with the
 // few milliseconds that CONCURRENT_TRANSACTIONS after an EndTxn mostly lasts.
 func (p *Producer) retry(ctx context.Context, attempt func() error) error {
-	passes := func(err error) bool { return fateIs(err, ErrRetry) && !errors.Is(err, errResize) }
+	passes := func(err error) bool {
+		ends, limited := ctx.Deadline()
+		return fateIs(err, ErrRetry) && !errors.Is(err, errResize) && (!limited || time.Until(ends) > lastAttempt)
+	}
 	failed := func(err error, _ time.Duration) {
 		p.stats.retries.Add(1)
 		p.log.Debug("retry", zap.Error(err))
