@@ -14,6 +14,7 @@ import (
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	s := newFleetScene(t, nil, 1, 60)
+	s.env["KAFKA_SESSION_TIMEOUT"] = "5s" // nobody dies here
 	fleet := s.env["KAFKA_TOPIC_OFFSETS"] + ".fleet"
 	alone := s.env["KAFKA_TOPIC_OFFSETS"]
 	world := s.worlds["org-0"]

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// Tests that run at the same time mostly wait, for an organisation that is slow on purpose.
 	if at := flag.Lookup("test.parallel"); at.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		if err := at.Value.Set("5"); err != nil {
+		if err := at.Value.Set("3"); err != nil {
 			panic(err)
 		}
 	}
