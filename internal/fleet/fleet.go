@@ -51,7 +51,7 @@ type Config struct {
 	Failed func(org string, err error)
 }
 
-// Fleet is one replica's part of it. Set and Owned may be called at any time.
+// Fleet is one replica's part of it. Set may be called at any time.
 type Fleet struct {
 	cfg      Config
 	election *txn.Election
@@ -89,13 +89,6 @@ func PartitionOf(org string, partitions int32) int32 {
 // Run takes part in the group until ctx ends, and then stops all that is led here.
 func (f *Fleet) Run(ctx context.Context) error {
 	return f.election.Run(ctx, f.own)
-}
-
-// Owned are the partitions that are this replica's, in their order.
-func (f *Fleet) Owned() []int32 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Sorted(maps.Keys(f.shards))
 }
 
 // own leads the organisations of a partition until ctx ends.
@@ -145,6 +138,10 @@ func (f *Fleet) Set(specs []Spec, changed []string) {
 	for _, spec := range specs {
 		f.specs[spec.Name] = spec
 	}
+	anew := make(map[string]bool, len(changed))
+	for _, name := range changed {
+		anew[name] = true
+	}
 	for name := range old {
 		if _, stays := f.specs[name]; !stays {
 			f.stop(name)
@@ -152,7 +149,7 @@ func (f *Fleet) Set(specs []Spec, changed []string) {
 	}
 	for _, spec := range specs {
 		_, known := old[spec.Name]
-		if known && !slices.Contains(changed, spec.Name) {
+		if known && !anew[spec.Name] {
 			continue
 		}
 		if s := f.shards[f.partitionOf(spec.Name)]; s != nil {
